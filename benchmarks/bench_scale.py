@@ -35,7 +35,7 @@ SIZES = np.geomspace(100, 10_000, 10)
 SESSION = Session(390)
 FROG = "databento_xnas_mbp10/FROG_2025-04-03.mbp10.csv.gz"
 MAX_GROWTH = 1.25
-FIT = partial(fit_impact, model_type="power", by="bucket", n_buckets=13)
+FIT = partial(fit_impact, model_type="power", by="pooled")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,7 +34,7 @@ MANY = 20  # calls a round of what is over in a millisecond
 EXPONENTIAL = ExponentialKernel(0.01, 1e-6)
 SUM = ExponentialSumKernel((0.0005, 0.01, 0.2), (2e-7, 4e-7, 8e-7))
 POWER = PowerKernel(0.5, 1e-6)
-RISK = {"temporary": 1e-7, "risk_aversion": 1e-9, "volatility": 0.01}
+TEMPORARY = {"temporary": 1e-7}
 
 
 def main() -> int:
@@ -98,10 +98,10 @@ def repeated(call: Callable[[], object], count: int) -> Callable[[], object]:
 def others() -> list[str]:
     """Rows of what has no closed form: risk, sums of exponentials, coefficients that vary."""
     rng, times = np.random.default_rng(2), np.arange(float(LARGE))
-    varying = {**RISK, "temporary": rng.lognormal(-16, 0.5, LARGE)}
+    varying = {"temporary": rng.lognormal(-16, 0.5, LARGE)}
     calls = {
-        "exponential with temporary impact and risk": lambda: transient_schedule(
-            EXPONENTIAL, times, SHARES, **RISK
+        "exponential with temporary impact": lambda: transient_schedule(
+            EXPONENTIAL, times, SHARES, **TEMPORARY
         ),
         "three exponentials": lambda: transient_schedule(SUM, times, SHARES),
         "three exponentials, temporary impact that varies": lambda: transient_schedule(

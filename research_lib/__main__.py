@@ -1,4 +1,4 @@
-"""The command line: `python -m research_lib report|verify|data|convert|bench|health`."""
+"""The command line: `python -m research_lib report|verify|convert|bench|health`."""
 
 import argparse
 import json
@@ -6,17 +6,14 @@ import logging
 import os
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from research_lib import health_check, market, reporting
 from research_lib.checks import number, refuse_unknown
 from research_lib.config import PROJECT_ROOT, data_folder, parse_yaml
 from research_lib.errors import ResearchError
 from research_lib.monitoring import configure_logging
-
-if TYPE_CHECKING:
-    from research_lib.reporting import Options, Project
 
 FLAG: dict[str, Any] = {"action": "store_true"}
 PAIRS: dict[str, Any] = {"nargs": "+", "default": [], "metavar": "NAME=VALUE"}
@@ -37,11 +34,6 @@ COMMANDS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "verify": ("run reports again and compare; names what was edited or changed", {
         "names": {"nargs": "*", "help": "folders of reports (all by default)"},
     }),
-    "data": ("list the data files of the reports, who uses them, and whether they are here", {
-        "--check": {**FLAG, "help": "compare sizes and SHA-256; exits with 1 if one differs"},
-        "--strict": {**FLAG, "help": "exit with 1 also if one is absent or not listed"},
-        "--table": {"metavar": "FILE", "help": "another page that lists files (docs/data.md)"},
-    }),
     "convert": ("write order books of any format as Parquet by symbol and date, once", {
         "source": {"help": "a file, or a folder of files: one that fails is named at the end"},
         "destination": {"help": "a folder, made if it does not exist; read_books reads it back"},
@@ -57,7 +49,7 @@ COMMANDS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
 }  # fmt: skip
 
 
-def main(arguments: Sequence[str] | None = None, project: "Project | None" = None) -> int:
+def main(arguments: Sequence[str] | None = None, project: "reporting.Project | None" = None) -> int:
     """Run one command.
 
     Parameters
@@ -71,8 +63,8 @@ def main(arguments: Sequence[str] | None = None, project: "Project | None" = Non
     Returns
     -------
     int
-        0 when it succeeded, 1 when a run was skipped under --strict or `verify` or `data --check`
-        found a difference, 2 on an error, 3 when a run that was asked for by name was skipped,
+        0 when it succeeded, 1 when a run was skipped under --strict or `verify` found a difference,
+        2 on an error, 3 when a run that was asked for by name was skipped,
         130 when it was interrupted.
     """
     parser = argparse.ArgumentParser(prog="python -m research_lib", description=__doc__)
@@ -105,23 +97,23 @@ def main(arguments: Sequence[str] | None = None, project: "Project | None" = Non
 
 
 def _report(options: argparse.Namespace) -> int:
-    from research_lib.reporting import Options, Project, chosen_runs, run_reports
-
-    project, jobs = options.project or Project(), options.jobs
-    if jobs is not None:  # 0 is refused and not taken for all cores
-        number("--jobs", jobs, 1)
-    seconds = number("--time-limit", options.time_limit, above=0)
-    memory_mb = number("--memory-limit", options.memory_limit, 1)
-    limits = {"seconds": seconds, "memory_mb": memory_mb, "profile": options.profile}
-    named = bool(options.names)
-    how = Options(jobs, options.scheduler, options.force, whole=named, **limits)
+    if options.jobs is not None:  # 0 is refused and not taken for all cores
+        number("--jobs", options.jobs, 1)
+    how = reporting.Options(
+        jobs=options.jobs, scheduler=options.scheduler, force=options.force,
+        whole=bool(options.names), profile=options.profile,
+        seconds=number("--time-limit", options.time_limit, above=0),
+        memory_mb=number("--memory-limit", options.memory_limit, 1),
+    )  # fmt: skip
+    project = options.project or reporting.Project()
     if not (options.names or options.grid or options.all):
         return _embedded(project, how)
-    outcome = run_reports(chosen_runs(options.names, options.grid, project), project, how)
+    runs = reporting.chosen_runs(options.names, options.grid, project)
+    outcome = reporting.run_reports(runs, project, how)
     for name, became in outcome.items():
         print(f"{name}: {_public(name, became)}")
     words = {became.split(":")[0] for became in outcome.values()}
-    skipped = 3 if named else int(options.strict)  # 3: what was asked for by name
+    skipped = 3 if options.names else int(options.strict)  # 3: what was asked for by name
     return 2 if "failed" in words else skipped * ("skipped" in words)
 
 
@@ -131,74 +123,45 @@ def _public(name: str, became: str) -> str:
     return f"failed, see reports/{name}/failure.md" if hidden else became
 
 
-def _embedded(project: "Project", how: "Options") -> int:
+def _embedded(project: "reporting.Project", how: "reporting.Options") -> int:
     """Make the default run from scratch; say its answer, whether it was reproduced, and where."""
-    from research_lib.reporting import configuration_names, remake
-    from research_lib.reporting.manifest import RUN, read_json
-    from research_lib.reporting.parameters import RunConfig
-
-    name = "default"
-    became, differences = remake(RunConfig.load(name, project), project, how)
+    name, folder = "default", project.reports / "default"
+    became, differences = reporting.remake(reporting.RunConfig.load(name, project), project, how)
     if not became.startswith("made"):
         print(f"{name}: {_public(name, became)}")
         return 2
-    results = read_json(project.reports / name / "results.json")
-    went = read_json(project.reports / name / RUN)["sections"]
+    results = json.loads((folder / "results.json").read_bytes())
+    went = json.loads((folder / "run.json").read_bytes())["sections"]
     for section, own in results.items():
-        kept = " (not run again; `report default --force` does)" * went[section]["kept"]
-        print(f"\n{section}{kept}: {own['answer']}")
+        again = " (not run again; `report default --force` does)"
+        print(f"\n{section}{again * went[section]['kept']}: {own['answer']}")
+    compared = "The numbers of the report that was there were reproduced, of what was run."
     if differences is None:
-        print("\nThere was no report to compare these numbers with.")
+        compared = "There was no report to compare these numbers with."
     elif differences:
-        print(f"\nNOT the numbers of the report that was there ({len(differences)} differ):")
-        print(*(f"  {line}" for line in differences[:5]), sep="\n")
-    else:
-        print("\nThe numbers of the report that was there were reproduced, of what was run.")
-    print(*(project.reports / name / f"{section}_summary.html" for section in results), sep="\n")
-    more = len(configuration_names(project)) - 1
+        compared = f"NOT the numbers of the report that was there ({len(differences)} differ):"
+    print(f"\n{compared}", *(f"  {line}" for line in (differences or [])[:5]), sep="\n")
+    print(*(folder / f"{section}_summary.html" for section in results), sep="\n")
+    more = len(reporting.configuration_names(project)) - 1
     print(f"`make reports` makes {more} more, as far as their data are in {data_folder()}.")
     return 0
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from research_lib.reporting import ABSENT, verify_reports
-
     bad = False
-    for name, lines in verify_reports(options.names, options.project).items():
-        wrong = any(not line.startswith(ABSENT) for line in lines)
+    for name, lines in reporting.verify_reports(options.names, options.project).items():
+        wrong = any(not line.startswith(reporting.ABSENT) for line in lines)
         print(f"{name}: {'NOT ' if wrong else 'files ' if lines else ''}verified")
         print(*(f"  {line}\n" for line in lines), sep="", end="")
         bad |= wrong
     return int(bad)
 
 
-def _data(options: argparse.Namespace) -> int:
-    from research_lib.reporting import Project, chosen_runs, listed_files, users_of_data
-
-    files = listed_files(options.table) if options.table else listed_files()
-    users = users_of_data(files, chosen_runs([], None, options.project or Project()))
-    counts: Counter[str] = Counter()
-    for file in files:
-        state = file.state() if options.check else "here" if file.path.is_file() else "absent"
-        counts[state] += 1
-        used = ", ".join(users.pop(file.name, ["no configuration"]))
-        more = "" if options.check else f", {file.n_bytes:,} bytes, used by {used}"
-        print(f"{file.name}: {state}{more}")
-    for name, runs in users.items():
-        counts["not listed"] += 1
-        print(f"{name}: not listed, used by {', '.join(runs)}")
-    said = ", ".join(f"{count} {state}" for state, count in counts.items())
-    print(f"{len(files)} files in {data_folder()}: {said}")
-    differ = any(state.endswith("differs") for state in counts)
-    return int(differ or (options.strict and bool({"absent", "not listed"} & counts.keys())))
-
-
 def _convert(options: argparse.Namespace) -> int:
-    from research_lib.market import Session, convert
-
-    session, how = Session(**_pairs("--session", options.session)), _pairs("--read", options.read)
+    session, how = _pairs("--session", options.session), _pairs("--read", options.read)
     refuse_unknown(how, ("symbol", "columns", "timezone", "time_unit", "where"), "--read")
-    for path in convert(options.source, options.destination, session=session, **how):
+    how["session"] = market.Session(**session)
+    for path in market.convert(options.source, options.destination, **how):
         print(path)
     return 0
 
@@ -216,8 +179,6 @@ def _bench(options: argparse.Namespace) -> int:
 
 
 def _health(options: argparse.Namespace) -> int:
-    from research_lib import health_check
-
     health = health_check(only=["memory"] if options.alive else ())
     if not options.verbose:  # what a probe may say to anybody: no folders, no versions
         checks = health.pop("checks")

@@ -108,8 +108,6 @@ class SolverType(StrEnum):
     @classmethod
     def parse(cls, solver: "SolverType | str") -> "SolverType":
         """Accept a member or its text in any case."""
-        if isinstance(solver, cls):
-            return solver
         refuse_unknown([str(solver).lower()], [one.value for one in cls], "solver")
         return cls(str(solver).lower())
 

@@ -165,7 +165,7 @@ class ImpactModel:
     ) -> ImpactFit:
         """Fit the curve of every interval of the last `estimate_slippage` and keep it as `curve`.
 
-        `choices` are those of `fit_impact`: by, n_buckets, estimator, errors, censoring, shrinkage.
+        `choices` are those of `fit_impact`: by, estimator, errors, censoring, shrinkage.
         """
         n, settings = self._n_intervals, self.config
         # Rows of the last estimate need not reach the day's last interval.

@@ -20,7 +20,7 @@ from research_lib.impact import fit_impact
 from research_lib.market import Session
 
 Float = np.ndarray
-ERRORS = ("day", "snapshot", "newey-west", "hc3")
+ERRORS = ("day", "snapshot", "hc3")
 AUTOREGRESSION = 0.5
 HALF_SPREAD, MID = 0.01, 50.0
 DEPENDENCES = ("rows", "snapshots", "autocorrelated", "days")

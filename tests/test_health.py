@@ -111,14 +111,10 @@ def test_a_kernel_without_the_library_and_reports_and_data_that_are_no_folders_a
     monkeypatch.setenv("RESEARCH_DATA", str(tmp_path / "absent"))
     red = _red(health_check(tmp_path / "file" / "reports"))
     assert list(red) == ["kernel", "disk", "data"]
-    assert (
-        "the kernel cannot load the library: ModuleNotFoundError: import of yaml halted"
-        in red["kernel"]
-    )
+    assert "it cannot load the library: ModuleNotFoundError: import of yaml halted" in red["kernel"]
     assert "Not a directory" in red["disk"]
     assert red["data"] == (
-        f"RESEARCH_DATA names {tmp_path}/absent, which is no folder; mount it there, "
-        "or unset RESEARCH_DATA"
+        f"RESEARCH_DATA names {tmp_path}/absent, which is no folder; mount or unset it"
     )
 
 

@@ -55,10 +55,13 @@ from research_lib.evaluation.strategies import Vwap as Vwap
 from research_lib.evaluation.strategies import run as run
 from research_lib.evaluation.tape import Tape as Tape
 from research_lib.evaluation.tca import DESK_PARTS as DESK_PARTS
+from research_lib.evaluation.tca import HORIZONS as HORIZONS
 from research_lib.evaluation.tca import analyse_orders as analyse_orders
 from research_lib.evaluation.tca import beside_own as beside_own
 from research_lib.evaluation.tca import calibration as calibration
+from research_lib.evaluation.tca import carried_cost as carried_cost
 from research_lib.evaluation.tca import fill_costs as fill_costs
 from research_lib.evaluation.tca import group_costs as group_costs
 from research_lib.evaluation.tca import outliers as outliers
+from research_lib.evaluation.tca import priced_fills as priced_fills
 from research_lib.evaluation.tca import with_groups as with_groups

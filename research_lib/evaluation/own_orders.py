@@ -195,7 +195,7 @@ def checked_desk(
     tapes : mapping of symbol to Tape
     refuse : iterable of str
         Faults (`FAULTS`) that end the analysis; "all" for any. Of a fault the first row is named as
-        it was given, counted from 0.
+        it was given, counted from 0; a time that cannot be read stands as 1970-01-01.
 
     Raises
     ------
@@ -237,9 +237,8 @@ def checked_desk(
         found = f"no fill is of any of these orders (one is of {fills['order_id'].iloc[0]!r})"
         raise ValidationError(f"{found}; give the fills of these orders, under the same ids")
     fees = given["fills"].get("fee", pd.Series(np.nan, fills.index))
-    of_fills = _fill_faults(first, fills, tapes)
-    of_fills["fee is no number"] = fees.notna() & ~np.isfinite(fills.get("fee", fees))
-    wrong = {"orders": _order_faults(orders, tapes), "fills": of_fills}
+    wrong = {"orders": _order_faults(orders, tapes), "fills": _fill_faults(first, fills, tapes)}
+    wrong["fills"]["fee is no number"] = fees.notna() & ~np.isfinite(fills.get("fee", fees))
     rows: dict[str, Any] = {}
     left_out: set[Any] = set()
     rows_of_orders: frozenset[Any] = frozenset()
@@ -264,13 +263,12 @@ def checked_desk(
     kept = first[~first.index.isin(left_out)].sort_values("arrival_time", kind="stable")
     if not len(kept):
         raise ValidationError(f"no order can be analysed: {faults.query('rows > 0').to_string()}")
-    row = pd.Series(np.arange(len(kept)), kept.index)
-    fills = fills[fills["order_id"].isin(kept.index)].sort_values("time", kind="stable")
+    fills = fills[fills["order_id"].isin(kept.index)]
     by_order = fills.groupby("order_id")
     last = by_order["time"].max().reindex(kept.index)
     until = kept["end_time"].fillna(last).fillna(kept["arrival_time"])
     filled = by_order["shares"].sum().reindex(kept.index, fill_value=0.0)
-    fills = fills.assign(order=row.loc[fills["order_id"]].to_numpy())
+    fills = fills.assign(order=kept.index.get_indexer(fills["order_id"]))
     fills = fills.sort_values(["order", "time"], kind="stable").reset_index(drop=True)
     return Desk(kept.assign(until=until, filled=filled), fills, faults)
 

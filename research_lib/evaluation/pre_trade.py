@@ -6,19 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from research_lib.evaluation import strategies
 from research_lib.evaluation.costs import blind_cost
 from research_lib.evaluation.executions import Ladder
 from research_lib.evaluation.own_orders import Desk, as_ns
 from research_lib.evaluation.priors import Known, Prior
-from research_lib.evaluation.strategies import (
-    AlmgrenChriss,
-    BestBenchmark,
-    Scheduled,
-    StaticOptimal,
-    Twap,
-    Vwap,
-    run,
-)  # fmt: skip
 from research_lib.evaluation.tape import Int64, Tape
 from research_lib.evaluation.tca import priced_fills
 from research_lib.market import Session
@@ -63,14 +55,13 @@ def pre_trade_costs(
         Index order_id: forecast_bps; own_bps, TWAP_bps, best benchmark_bps, static optimal_bps (NaN
         where not replayed).
     """
-    orders, rows = desk.orders.assign(due=_due(desk.orders, session)), {}
-    drawn = rng or np.random.default_rng(0)
-    found = []
+    orders, rows, found = desk.orders.assign(due=_due(desk.orders, session)), {}, []
+    draw = rng or np.random.default_rng(0)
     for symbol, sessions in known.items():
         own = orders[orders["symbol"] == symbol]
         own = own.assign(price=tapes[symbol].mid_at(as_ns(own["arrival_time"])))
         found += _known_orders(own, sessions, session)
-    chosen = set(drawn.permutation(len(found))[:replays].tolist())
+    chosen = set(draw.permutation(len(found))[:replays].tolist())
     priced = priced_fills(desk, tapes) if chosen else None
     for k, (order, ladder, prior) in enumerate(found):
         rows[order.name] = {"forecast_bps": _forecast(order, ladder, prior)}
@@ -86,12 +77,10 @@ def _due(orders: pd.DataFrame, session: Session) -> Int64:
     arrived, day = as_ns(orders["arrival_time"]), session.days(as_ns(orders["arrival_time"]))
     took = pd.DataFrame({"day": day, "ns": as_ns(orders["until"]) - arrived})
     took["strategy"] = orders["strategy"].to_numpy() if "strategy" in orders else ""
-    usual = np.full(len(orders), np.nan)
-    for _, same in took[orders["filled"].to_numpy() > 0].groupby("strategy"):
-        for date in sorted(set(took["day"])):
-            earlier = same.loc[same["day"] < date, "ns"]
-            mine = (took["strategy"] == same["strategy"].iloc[0]) & (took["day"] == date)
-            usual[mine] = earlier.median() if len(earlier) else np.nan
+    usual, done = np.full(len(orders), np.nan), took[orders["filled"].to_numpy() > 0]
+    for (strategy, date), same in took.groupby(["strategy", "day"]):
+        earlier = (done["strategy"] == strategy) & (done["day"] < date)
+        usual[same.index] = done.loc[earlier, "ns"].median()
     due = np.where(np.isfinite(usual), arrived + np.nan_to_num(usual), np.iinfo(np.int64).min)
     return np.where(orders["due_time"].notna(), as_ns(orders["due_time"]), due.astype(np.int64))
 
@@ -136,30 +125,30 @@ def _replayed(
     """Own fills and other schedules, bps of the whole order's value at its arrival."""
     at = _rows(ladder, order["arrival_time"].value, order["until"].value)
     books, filled, n = ladder.take(at), float(order["filled"]), len(at)
-    if not np.isfinite(books.mid).any() or not n:
+    if not np.isfinite(books.mid).any():
         return {}
     prior = prior.within(at)
     interval = np.clip(session.interval_of(fills["state"].to_numpy()) - at[0], 0, n - 1)
-    shares, walk = (
-        np.bincount(interval, fills[name], n).astype(float) for name in ("shares", "walk")
-    )
+    shares, walk = (np.bincount(interval, fills[k], n).astype(float) for k in ("shares", "walk"))
     paper, part = float(order["shares"]) * float(order["price"]), filled / float(order["shares"])
     carried = prior.carried.cost(shares, walk, books.time, float(order["price"]))
     row = {"own_bps": 1e4 * (float(fills["spread"].sum() + walk.sum()) + carried) / paper}
     most = filled * max(LARGEST_PART, 2.0 / n)
     for one in _schedules(prior):
-        done = run(one, books, filled, order["side"], max_shares=most)
+        done = strategies.run(one, books, filled, order["side"], max_shares=most)
         relative = done.arrival_price / float(order["price"])
         row[f"{one.name}_bps"] = blind_cost(done, prior.carried) * part * relative
     return row
 
 
-def _schedules(prior: Prior) -> list[Scheduled]:
+def _schedules(prior: Prior) -> list[strategies.Scheduled]:
     """TWAP, the best of the benchmarks that do not ask how late to start, the static optimum."""
     known, sigma = prior.source, prior.volatility * prior.price
     risk: dict[str, Any] = {"risk_aversion": prior.risk_aversion(), "volatility": sigma}
-    volume = [Vwap(prior.volume, known)] if prior.volume.sum() > 0 else []
-    fixed = [Twap(), *volume, AlmgrenChriss(temporary=prior.temporary, fitted_on=known, **risk)]
-    best = BestBenchmark(fixed, prior.days, prior.carried, known)
+    fixed: list[strategies.Scheduled] = [strategies.Twap()]
+    if prior.volume.sum() > 0:
+        fixed.append(strategies.Vwap(prior.volume, known))
+    fixed.append(strategies.AlmgrenChriss(temporary=prior.temporary, fitted_on=known, **risk))
+    best = strategies.BestBenchmark(fixed, prior.days, prior.carried, known)
     after: dict[str, Any] = {"carried": prior.carried, "seconds": prior.seconds, "line": prior.line}
-    return [Twap(), best, StaticOptimal(prior.curve, known, **after, **risk)]
+    return [fixed[0], best, strategies.StaticOptimal(prior.curve, known, **after, **risk)]

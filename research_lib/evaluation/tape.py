@@ -16,7 +16,7 @@ from research_lib.market import BookSnapshots, Session
 from research_lib.market.sessions import as_session
 
 Int64 = NDArray[np.int64]
-# Of the mid: trades within a bar print beyond the quotes that it shows.
+# Of a day's lowest bid and highest ask: trades within a bar print beyond its quotes.
 RANGE_MARGIN = 0.005
 
 
@@ -24,8 +24,8 @@ RANGE_MARGIN = 0.005
 class Tape(Record):
     """What a market showed, as far as the analysis of orders needs it.
 
-    A time is answered for by its own session: before the first state of a session that state
-    counts, and after the last one the last.
+    A time is priced by states of its own session only: by the first one before it, by the last one
+    after it.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Tape(Record):
     def of(
         cls, books: BookSnapshots | Iterable[BookSnapshots], session: Session | None = None
     ) -> Self:
-        """The tape of books, or of batches of one symbol in time order, of which one is held.
+        """The tape of books, or of batches of one symbol in time order, read one at a time.
 
         Raises
         ------
@@ -117,7 +117,7 @@ class Tape(Record):
         return np.where(row >= 0, self.mid[np.maximum(row, 0)], np.nan)
 
     def closing(self, time: Int64) -> Int64:
-        """The time of the last state of the session of each time, (k,)."""
+        """The time of the last state of each time's session, (k,), which the tape must have."""
         return self.time[self._edges[1][np.maximum(self.day_of(time), 0)]]
 
     def mean_mid(self, start: Int64, end: Int64) -> Float:

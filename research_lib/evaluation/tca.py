@@ -18,10 +18,14 @@ from research_lib.evaluation.own_orders import Desk, as_ns
 from research_lib.evaluation.tape import Int64, Tape, ratio
 from research_lib.impact import Kernel
 
+TRADING = ("spread", "walk", "carried", "timing")
 PARTS = ("delay", "spread", "walk", "carried", "timing", "opportunity", "fees")
 DESK_PARTS = tuple(f"{part}_bps" for part in PARTS)
 HORIZONS = (5, 60, 300)  # seconds of the markouts
 MIN_DAYS, MIN_GROUP = 20, 5  # days from which on intervals are given; of a group, its own
+MIN_ORDERS = 20  # of a calibration
+# A group's own limits, and their names where nothing else has limits.
+OWN_LIMITS = {"total_lower_bps": "lower_bps", "total_upper_bps": "upper_bps"}
 OUTLIER = 4.0  # robust standard deviations
 BLOCK = 500  # fills of an order whose lags are held at once
 Carried = CarriedImpact | Mapping[Any, CarriedImpact]  # of all sessions, or by session
@@ -77,16 +81,18 @@ def analyse_orders(
     >>> from research_lib.studies import synthetic_desk
     >>> made = synthetic_desk(20, np.random.default_rng(0), n_days=2)
     >>> tapes = {name: Tape.of(books, made.session) for name, books in made.books.items()}
-    >>> table = analyse_orders(checked_desk(made.orders, made.fills, tapes), tapes)
-    >>> bool(np.allclose(table[list(DESK_PARTS)].sum(axis=1), table["total_bps"], atol=1e-9))
+    >>> kernels = {name: one.kernel for name, one in made.markets.items()}
+    >>> kernels = {name: CarriedImpact("measured", one) for name, one in kernels.items()}
+    >>> table = analyse_orders(checked_desk(made.orders, made.fills, tapes), tapes, kernels)
+    >>> bool(np.allclose(table[list(DESK_PARTS)], made.truth.loc[table.index], atol=1e-9))
     True
     """
     refuse_unknown(carried or {}, tapes, "symbol of carried")
     orders, priced, tables = desk.orders, priced_fills(desk, tapes), []
     for symbol, own in orders.groupby("symbol", sort=False):
         fills = priced[orders["symbol"].to_numpy()[priced["order"]] == symbol]
-        at = pd.Series(np.arange(len(own)), orders.index.get_indexer(own.index))
-        at, impact = at.loc[fills["order"]].to_numpy(), (carried or {}).get(str(symbol), {})
+        at = own.index.get_indexer(orders.index[fills["order"]])
+        impact = (carried or {}).get(str(symbol), {})
         tables.append(_summed(own, fills, at, tapes[str(symbol)], impact))
     return pd.concat(tables).loc[orders.index]
 
@@ -117,9 +123,7 @@ def priced_fills(desk: Desk, tapes: Mapping[str, Tape]) -> pd.DataFrame:
         found = {"order": fills["order"], "sign": sign, "shares": shares, "mid": mid}
         found |= {"day": np.array(tape.days, object)[tape.day[row]], "state": tape.time[row]}
         found |= {"gained": gained, "spread": shares * touch, "walk": shares * (beyond - touch)}
-        found |= {"paid": shares * price, "fees": 0.0}
-        if "fee" in fills:
-            found["fees"] = fills["fee"].fillna(0.0)
+        found |= {"paid": shares * price, "fees": fills.get("fee", 0.0 * price).fillna(0.0)}
         closing, apart = tape.closing(time), float(np.median(np.diff(tape.time))) / 1e9
         for seconds in HORIZONS:
             later = time + np.int64(1e9 * seconds)
@@ -160,7 +164,7 @@ def _summed(
     paper = ordered * arrival
     costs = {f"{name}_bps": 1e4 * sums[name] / paper for name in PARTS}
     costs["total_bps"] = sum(costs[part] for part in DESK_PARTS)
-    costs["trading_bps"] = sum(costs[f"{part}_bps"] for part in PARTS[1:5])
+    costs["trading_bps"] = sum(costs[f"{part}_bps"] for part in TRADING)
     costs["whole_bps"] = costs["trading_bps"] + 1e4 * sign * (last - arrival) * rest / paper
     average, (volume, vwap) = ratio(summed(fills["paid"]), filled), tape.traded(arrived, until)
     beside = {"arrival": arrival, "vwap": vwap, "twap": tape.mean_mid(arrived, until)}
@@ -289,9 +293,9 @@ def group_costs(table: pd.DataFrame, by: str, measures: Sequence[str] = ()) -> p
     Returns
     -------
     DataFrame
-        Index group: orders, value, filled_% where it is known, the measures; low_bps, high_bps (95
-        % of the mean of total_bps); difference_bps (of total_bps, to all others) with lower_bps,
-        upper_bps (95 %). NaN where there is no interval.
+        Index group: orders, value, filled_% where it is known, the measures; total_lower_bps,
+        total_upper_bps (95 % of the mean of total_bps); difference_bps (of total_bps, to all
+        others) with lower_bps, upper_bps (95 %). NaN where there is no interval.
 
     Examples
     --------
@@ -325,7 +329,11 @@ def group_costs(table: pd.DataFrame, by: str, measures: Sequence[str] = ()) -> p
         half = _half_width(scores, day, len(days), n)
         wider = _half_width(scores - against, day, len(days), min(n, n_rest))
         gap = mean - rest
-        row |= {"low_bps": mean - half, "high_bps": mean + half, "difference_bps": gap}
+        row |= {
+            "total_lower_bps": mean - half,
+            "total_upper_bps": mean + half,
+            "difference_bps": gap,
+        }
         rows[group] = row | {"lower_bps": gap - wider, "upper_bps": gap + wider}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(by)
 
@@ -393,9 +401,9 @@ def calibration(table: pd.DataFrame) -> Calibration:
     refuse_unknown(["forecast_bps", "whole_bps"], table.columns, "column")
     known = table[np.isfinite(table["forecast_bps"])]
     cost, forecast = (known[f"{name}_bps"].to_numpy(float) for name in ("whole", "forecast"))
-    if len(known) < MIN_DAYS or np.ptp(forecast) == 0:
+    if len(known) < MIN_ORDERS or np.ptp(forecast) == 0:
         found = f"{len(known)} orders have a forecast"
-        raise InsufficientDataError(f"{found}; {MIN_DAYS} of unequal forecasts are due")
+        raise InsufficientDataError(f"{found}; {MIN_ORDERS} of unequal forecasts are due")
     day, days = pd.factorize(known["day"])
     how: dict[str, Any] = {"cov_type": "cluster", "cov_kwds": {"groups": day}, "use_t": True}
     fit = sm.OLS(cost, sm.add_constant(forecast)).fit(**(how if len(days) >= MIN_DAYS else {}))
@@ -403,15 +411,11 @@ def calibration(table: pd.DataFrame) -> Calibration:
     intercept, slope = (
         (float(b), float(low), float(high)) for b, (low, high) in zip(fit.params, ends, strict=True)
     )
-    rank, rows = pd.qcut(forecast, 10, labels=False, duplicates="drop"), {}
-    for decile in np.unique(rank):
-        mine = rank == decile
-        mean, n = float(cost[mine].mean()), len(set(day[mine]))
-        half = _half_width(np.where(mine, cost - mean, 0.0) / mine.sum(), day, len(days), n)
-        row = {"orders": int(mine.sum()), "forecast_bps": float(forecast[mine].mean())}
-        limits = {"cost_bps": mean, "lower_bps": mean - half, "upper_bps": mean + half}
-        rows[int(decile) + 1] = row | limits
-    deciles = pd.DataFrame.from_dict(rows, orient="index").rename_axis("decile")
+    decile = pd.qcut(forecast, 10, labels=False, duplicates="drop") + 1
+    even = known.assign(total_bps=cost, value=1.0, decile=decile)
+    rows = group_costs(even, "decile", ["forecast_bps"])
+    shown = {"orders": "orders", "forecast_bps": "forecast_bps", "total_bps": "cost_bps"}
+    deciles = rows[[*shown, *OWN_LIMITS]].rename(columns=shown | OWN_LIMITS)
     return Calibration(slope, intercept, len(known), len(days), deciles)
 
 

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -21,7 +20,6 @@ from research_lib.impact import ImpactCurve, Kernel, SeparableTotal
 
 logger = logging.getLogger(__name__)
 AGREEMENT = 1e-6
-_totals: WeakKeyDictionary[ImpactCurve, dict[str, SeparableTotal]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,8 +125,8 @@ def allocate(
         S >= 0, shares; 0 gives zeros.
     min_shares, max_shares : scalar or (n,) shares
         Bounds of each child order; no cap by default. A Series is aligned by its labels 0 to n - 1.
-        `share_caps` makes caps of participation rates and blackouts. A book is never walked beyond
-        its last step.
+        See `share_caps` for participation rates and blackouts. A book is never walked beyond its
+        last step.
     objective : "cost" or "impact"
     solver : SolverType or its text
         Tried first; the others follow if its answer cannot be certified. AUTO is the exact method,
@@ -156,8 +154,8 @@ def allocate(
         Before: refuse a curve with a coefficient that is not finite. After: refuse an answer whose
         sum, bounds or certificate do not hold.
     lot_size : shares, optional
-        Child orders in whole lots (1 for whole shares); a rest below one lot is added to one of
-        them. Greedy on marginal cost, which is optimal unless intervals are coupled.
+        Child orders in whole lots (1 for whole shares), as must be the order. Greedy on marginal
+        cost, which is optimal unless intervals are coupled.
 
     Returns
     -------
@@ -237,13 +235,10 @@ def _warnings(found: Found, limits: Limits, relaxed: str, joint: Any, beyond: in
 
 
 def total_of(curve: ImpactCurve, objective: str) -> SeparableTotal:
-    """The curve's total, cached with the curve; anything but a curve is refused."""
+    """The curve's total; anything but a curve is refused."""
     if not isinstance(curve, ImpactCurve):
         raise ValidationError(f"curve must be an ImpactCurve, got {type(curve).__name__}")
-    kept, name = _totals.setdefault(curve, {}), str(objective)
-    if name not in kept:
-        kept[name] = curve.total(objective)
-    return kept[name]
+    return curve.total(objective)
 
 
 def _agreed(problem: Problem, limits: Limits, solvers: list[SolverType], found: Found) -> Attempt:
@@ -264,19 +259,21 @@ def _agreed(problem: Problem, limits: Limits, solvers: list[SolverType], found: 
 
 
 def in_lots(problem: Problem, found: Found, lot: float) -> tuple[Float, Certificate]:
-    """The cheapest whole lots, found from the continuous optimum, and their certificate against it;
-    one interval also trades the rest of the order below one lot.
+    """The cheapest whole lots, found from the continuous optimum, and their certificate against it.
 
     Raises
     ------
     OptimizationError
-        No whole lots meet the bounds.
+        No whole lots meet the order or the bounds.
     """
     total, order = problem.tangent(found.shares), problem.shares
     if order / lot > 1e15:  # more than floats count
         raise OptimizationError(f"lot_size {lot:g} is too small for an order of {order:,.6g}")
     part = max(ROUNDING, 2.0 * np.finfo(float).eps * order / lot)  # of a lot: rounding
-    count, slack = int(order / lot + part), part * min(lot, order)
+    count = int(order / lot + part)
+    if order - count * lot > part * lot:
+        less = f"order {count * lot:,.6g}, or trade smaller lots"
+        raise OptimizationError(f"{order:,.6g} shares are not whole lots of {lot:g}: {less}")
     low = np.ceil(problem.lower / lot - part).astype(np.int64)
     high = np.floor(problem.upper / lot + part).astype(np.int64)
     if np.any(low > high) or not low.sum() <= count <= high.sum():
@@ -294,45 +291,10 @@ def in_lots(problem: Problem, found: Found, lot: float) -> tuple[Float, Certific
         lots[t] += step
         one = slice(t, t + 1)
         offers[one] = _lot_costs(total.take(one), lots[one], step, end[one], lot)
-    shares, odd = lots.astype(float) * lot, order - count * lot
-    if odd > slack:
-        shares = _with_odd(problem, total, shares, lot, odd, slack)
-    shares = np.clip(shares, problem.lower, problem.upper)
+    shares = np.clip(lots * lot, problem.lower, problem.upper)
     bound = found.certificate.cost - abs(found.certificate.cost) * found.certificate.duality_gap
     proof = certify(shares, problem)
     return shares, proof._replace(duality_gap=(proof.cost - bound) / (abs(proof.cost) or 1.0))
-
-
-def _with_odd(
-    problem: Problem, total: SeparableTotal, shares: Float, lot: float, odd: float, slack: float
-) -> Float:
-    """The cheapest schedule with `odd` shares, under a lot, in one interval beside its lots.
-
-    It starts from the cheapest whole lots, `shares`. The odd shares cost their interval less than
-    one more lot, so it keeps all its lots or gives one lot to the interval where one more costs
-    least.
-    """
-
-    def priced(x: Float) -> Float:
-        inside = (x >= problem.lower - slack) & (x <= problem.upper + slack) & (x >= -slack)
-        return np.where(inside, total.value(np.clip(x, 0.0, total.capacity)), np.inf)
-
-    cost = total.value(np.minimum(shares, total.capacity))
-    one_more = priced(shares + lot) - cost
-    first, *others = np.argsort(one_more)
-    elsewhere = np.full(len(shares), first)
-    elsewhere[first] = others[0] if others else first
-    kept = priced(shares + odd) - cost
-    passed = priced(shares - lot + odd) - cost + one_more[elsewhere]
-    passed[elsewhere == np.arange(len(shares))] = np.inf  # of one interval alone
-    least = np.minimum(kept, passed)
-    if not np.isfinite(least[t := int(np.argmin(least))]):
-        raise OptimizationError(f"no bounds admit the odd {odd:g} shares; widen them")
-    if passed[t] < kept[t]:
-        shares[t] -= lot
-        shares[elsewhere[t]] += lot
-    shares[t] += odd
-    return shares
 
 
 def _lot_costs(total: SeparableTotal, lots: Any, step: int, end: Any, lot: float) -> Float:
@@ -379,7 +341,7 @@ def allocate_many(
     total_shares : (m,) shares
         Each above 0; a Series is aligned by its labels 0 to m - 1.
     min_shares, max_shares : scalar, (m, n), or what broadcasts to it, shares
-        No cap by default. Labels other than the positions are refused.
+        No cap by default. Arrays, not pandas objects.
     objective : "cost" or "impact"
 
     Raises
@@ -407,12 +369,11 @@ def allocate_many(
     problems.check_finite(curve)
     most, bounds = np.inf if max_shares is None else max_shares, []
     for name, limits in (("min_shares", min_shares), ("max_shares", most)):
-        axes = getattr(limits, "axes", ())  # of a Series, its intervals
-        if any(list(axis) != list(range(k)) for axis, k in zip(axes[::-1], (n, m), strict=False)):
-            due = f"intervals 0 to {n - 1}, and orders 0 to {m - 1} by row, in that order"
-            raise ValidationError(f"{name} must be labelled by {due}; or give .to_numpy()")
-        bound = problems.broadcast(name, limits, (m, n), 0.0)
-        bounds.append(problems.unrounded(limits, bound, orders))
+        if hasattr(limits, "axes"):
+            raise ValidationError(
+                f"{name} must be an array ({m}, {n}), a row an order: .to_numpy()"
+            )
+        bounds.append(problems.broadcast(name, limits, (m, n), 0.0))
     lower, upper = bounds
     upper = np.minimum(upper, np.maximum(orders[:, None] * (1.0 + HEADROOM), lower))
     upper = np.minimum(upper, total.capacity.reshape(m, n))

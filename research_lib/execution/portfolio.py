@@ -1,6 +1,5 @@
 """Schedules of several assets at once: covariance, cross impact, neutrality and caps."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -121,7 +120,8 @@ def portfolio_schedule(
         Weights of linear functions of the holdings, such as prices (cash) or prices within one
         sector. Requires the limits below.
     min_exposure, max_exposure : scalar, (k,) or (n - 1, k)
-        min <= exposures @ holdings <= max after each trade but the last; 0 and 0 mean neutral.
+        min <= exposures @ holdings <= max after each trade but the last; 0 and 0 mean neutral. A
+        Series is aligned by the labels of the weights' rows, other limits are arrays.
     timeout_seconds
         Of all backends together.
     allow_arbitrage
@@ -170,7 +170,9 @@ def portfolio_schedule(
         _refuse_arbitrage(market, n)
     if exposures is not None:
         names = getattr(exposures, "index", range(len(np.atleast_2d(exposures))))
-        min_exposure, max_exposure = (_of_exposures(x, names) for x in (min_exposure, max_exposure))
+        known = names, "those are of its rows"
+        min_exposure = same_labels("limits of exposures", min_exposure, *known)
+        max_exposure = same_labels("limits of exposures", max_exposure, *known)
     lowest, highest = numbers("min_exposure", min_exposure), numbers("max_exposure", max_exposure)
     if (exposures is None) != (np.all(lowest == -np.inf) and np.all(highest == np.inf)):
         raise ValidationError("exposures and min_exposure or max_exposure go together")
@@ -184,15 +186,6 @@ def portfolio_schedule(
         broadcast("max_exposure", max_exposure, (n - 1, len(weights))),
     )  # fmt: skip
     return _schedule(market, labels, *_optimum(market, orders, bounds, limits))
-
-
-def _of_exposures(limits: Any, names: Sequence[Any]) -> Any:
-    """Limits (k,) or, by interval, (n - 1, k), labelled ones in the order of the weights' rows."""
-    what, due = "limits of exposures", "those are of its rows"
-    if not isinstance(limits, pd.DataFrame):
-        return same_labels(what, limits, names, due)
-    same_labels(what, limits.iloc[:, 0], range(len(limits)), "rows are labelled by interval")
-    return limits.sort_index()[same_labels(what, limits.iloc[0], names, due).index]
 
 
 def price_portfolio(

@@ -8,20 +8,19 @@ with Q the decaying impact and the risk of :mod:`research_lib.execution.quadrati
 
 import time
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 from scipy.optimize import brentq
 
-from research_lib.checks import ArrayLike, Float, Mask, number, numbers, per_interval, same_labels
+from research_lib.checks import ArrayLike, Float, number, per_interval
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.exact import SUM_ROUNDING, Certificate, Pair, close_sum
 from research_lib.execution.quadratic import Decay, Quadratic, StateDecay, decay_of
 from research_lib.impact import ImpactCurve, Kernel, SeparableTotal, check_kernel, trade_times
 
-# A cap just above the whole order must not seem to bind; SINGLE is float32's rounding.
-HEADROOM, DUST, SAME_COST, SINGLE = 1e-13, 1e-6, 1e-12, 2e-7
+# A cap just above the whole order must not seem to bind.
+HEADROOM, DUST, SAME_COST = 1e-13, 1e-6, 1e-12
 
 
 @dataclass(frozen=True)
@@ -71,15 +70,6 @@ class Problem:
     def bounds(self) -> Pair:
         """(lower, upper)."""
         return self.lower, self.upper
-
-    @cached_property
-    def non_convex(self) -> Mask:
-        """Intervals, (n,), whose total is not known to be convex between its bounds."""
-        c, bad = self.total, self.total.non_convex()
-        if not bad.any():
-            return bad
-        rises = (c.quadratic >= 0) & (c.quadratic + 3.0 * c.cubic * self.upper >= 0)
-        return np.asarray(bad & ~((c.scale == 0) & rises))
 
     def cost(self, x: Float) -> float:
         """The objective at x, currency."""
@@ -203,7 +193,7 @@ def coupling_of(
     if kernel is not None:
         if objective != "cost":
             raise ValidationError("kernel needs objective='cost': transient impact is in currency")
-        at = np.arange(float(n)) if times is None else interval_times(times)
+        at = np.arange(float(n)) if times is None else trade_times(times)
         if len(at) != n:
             raise ValidationError(f"times must be ({n},), one an interval, got ({len(at)},)")
         decay = decay_of(kernel, at)
@@ -215,35 +205,13 @@ def coupling_of(
     return Quadratic(order, decay, np.zeros(n), np.zeros(n), holding)
 
 
-def interval_times(times: ArrayLike) -> Float:
-    """`trade_times` of intervals 0 to n - 1, by whose labels a Series is aligned."""
-    due = f"intervals are labelled 0 to {np.size(times) - 1}"
-    return trade_times(same_labels("times", times, range(np.size(times)), due))
-
-
 def bounds_of(n: int, order: float, min_shares: ArrayLike, max_shares: ArrayLike | None) -> Pair:
     """Floors and caps, (n,) shares each; caps are cut to just above the order, or to the floor."""
-    lower = _plain("min_shares", min_shares, n)
-    upper = _plain("max_shares", np.inf if max_shares is None else max_shares, n)
-    upper = np.minimum(upper, np.maximum(lower, order * (1.0 + HEADROOM)))
-    # Zeros cost no memory until they are touched.
-    floor = np.zeros(n) if type(lower) is float and lower == 0 else np.full(n, lower)
-    return unrounded(min_shares, floor, order), unrounded(max_shares, np.full(n, upper), order)
-
-
-def unrounded(given: Any, bounds: Float, order: float | Float) -> Float:
-    """Bounds (..., n); float32 ones that sum to the order up to rounding are made to sum to it."""
-    if getattr(given, "dtype", None) != np.float32:
-        return bounds
-    total = bounds.sum(axis=-1)
-    missed = order / np.where(total > 0, total, 1.0)
-    return bounds * np.where(np.abs(missed - 1.0) < SINGLE, missed, 1.0)[..., None]
-
-
-def _plain(name: str, value: Any, n: int) -> Any:
-    """Bounds by `per_interval`; a single number is taken at once."""
-    plain = type(value) is float and value >= 0.0
-    return value if plain else per_interval(name, value, n, infinite=True)
+    lower = per_interval("min_shares", min_shares, n, infinite=True)
+    most = np.maximum(lower, order * (1.0 + HEADROOM))
+    if max_shares is None:
+        return lower, most
+    return lower, np.minimum(per_interval("max_shares", max_shares, n, infinite=True), most)
 
 
 def broadcast(name: str, values: Any, shape: tuple[int, ...], low: float = -np.inf) -> Float:
@@ -258,61 +226,6 @@ def broadcast(name: str, values: Any, shape: tuple[int, ...], low: float = -np.i
     return array
 
 
-def share_caps(
-    n_intervals: int, *, max_shares: ArrayLike = np.inf, participation_rate: float | None = None,
-    volume: ArrayLike | None = None, blackout: Any = None,
-) -> Float:  # fmt: skip
-    """Largest child order of each interval, for `allocate(max_shares=...)`: the lowest of the given
-    limits.
-
-    Parameters
-    ----------
-    max_shares : scalar or (n,) shares
-    participation_rate, volume : fraction, scalar or (n,) shares
-        x_t <= rate * volume_t, for a volume forecast before the order starts.
-    blackout : (n,) bool, or intervals, distinct integers
-        No trading there. A floor above 0 in such an interval contradicts it.
-
-    Returns
-    -------
-    (n,) shares
-
-    Raises
-    ------
-    ValidationError
-        A rate without volume or the reverse, a rate outside (0, 1], a negative cap, an interval
-        that is not there, a pandas object whose labels are not the intervals.
-
-    Examples
-    --------
-    >>> share_caps(4, participation_rate=0.1, volume=[900, 700, 700, 1200], blackout=[2]).tolist()
-    [90.0, 70.0, 0.0, 120.0]
-    """
-    n = number("n_intervals", n_intervals, 1, integer=True)
-    caps = per_interval("max_shares", max_shares, n, infinite=True)
-    if (participation_rate is None) != (volume is None):
-        raise ValidationError("participation_rate and volume go together: give both or neither")
-    if participation_rate is not None:
-        rate = number("participation_rate", participation_rate, 0, 1, above=0)
-        caps = np.minimum(caps, rate * per_interval("volume", volume, n, infinite=True))
-    if blackout is not None:
-        caps[_closed(blackout, n)] = 0.0
-    return caps
-
-
-def _closed(blackout: Any, n: int) -> Any:
-    """The intervals without trading, as an index of (n,)."""
-    given: Any = list(blackout) if isinstance(blackout, set | frozenset) else blackout
-    rule = f"a mask ({n},) of booleans, or intervals from 0 to {n - 1}, each once"
-    chosen = numbers("blackout", given, rule)
-    mask = np.asarray(given).dtype == bool
-    if mask and chosen.shape == (n,):
-        return per_interval("blackout", blackout, n).astype(bool)
-    if mask or chosen.ndim != 1 or np.isin(np.arange(n), chosen).sum() < len(chosen):
-        raise ValidationError(f"blackout must be {rule}, got {blackout!r}")
-    return chosen.astype(np.int64)
-
-
 def check_finite(curve: ImpactCurve) -> None:
     """Name the first coefficient of the curve that is not finite, in a ValidationError."""
     for name, values in curve.parameters().items():
@@ -324,8 +237,13 @@ def check_finite(curve: ImpactCurve) -> None:
 
 
 def check_convex(problem: Problem) -> None:
-    """Refuse a total that is not convex, naming the first interval."""
-    bad, total = problem.non_convex, problem.total
+    """Refuse a total that is not convex between its bounds, naming the first interval."""
+    total = problem.total
+    bad = total.non_convex()
+    if not bad.any():
+        return
+    rises = (total.quadratic >= 0) & (total.quadratic + 3.0 * total.cubic * problem.upper >= 0)
+    bad &= (total.scale != 0) | ~rises
     if not bad.any():
         return
     t = int(np.argmax(bad))
@@ -336,3 +254,47 @@ def check_convex(problem: Problem) -> None:
     where = f"in {int(bad.sum()):,} intervals, first in {t} ({shape})"
     remedy = 'refit with coefficients held at 0 or above, or use objective "cost"'
     raise OptimizationError(f"not convex {where}: a stationary point may be no minimum; {remedy}")
+
+
+def share_caps(
+    n_intervals: int, *, max_shares: ArrayLike = np.inf, participation_rate: float | None = None,
+    volume: ArrayLike | None = None, blackout: ArrayLike | None = None,
+) -> Float:  # fmt: skip
+    """Largest child order of each interval, for `allocate(max_shares=...)`: the least limit.
+
+    Parameters
+    ----------
+    max_shares : scalar or (n,) shares
+    participation_rate, volume : fraction, scalar or (n,) shares
+        x_t <= rate * volume_t, for a volume forecast before the order starts.
+    blackout : (n,) bool
+        No trading there. A floor above 0 in such an interval contradicts it.
+
+    Returns
+    -------
+    (n,) shares
+
+    Raises
+    ------
+    ValidationError
+        A rate without volume or the reverse, a rate outside (0, 1], a negative cap, a blackout that
+        is no mask, a pandas object whose labels are not the intervals.
+
+    Examples
+    --------
+    >>> share_caps(3, participation_rate=0.1, volume=[900, 700, 1200], blackout=[False, True, False]
+    ... ).tolist()
+    [90.0, 0.0, 120.0]
+    """
+    n = number("n_intervals", n_intervals, 1, integer=True)
+    caps = per_interval("max_shares", max_shares, n, infinite=True)
+    if (participation_rate is None) != (volume is None):
+        raise ValidationError("participation_rate and volume go together: give both or neither")
+    if participation_rate is not None and volume is not None:
+        rate = number("participation_rate", participation_rate, 0, 1, above=0)
+        caps = np.minimum(caps, rate * per_interval("volume", volume, n, infinite=True))
+    if blackout is not None:
+        if np.asarray(blackout).dtype != bool:
+            raise ValidationError(f"blackout must be a mask of booleans, got {blackout!r:.60}")
+        caps[per_interval("blackout", blackout, n) > 0] = 0.0
+    return caps

@@ -5,10 +5,10 @@ import time
 import numpy as np
 
 from research_lib.checks import ArrayLike, Float, number, per_interval
-from research_lib.errors import OptimizationError, ValidationError
+from research_lib.errors import OptimizationError
 from research_lib.execution.allocate import Allocation
 from research_lib.execution.fallback import Attempt, fault_of
-from research_lib.execution.problem import Limits, interval_times, why_infeasible
+from research_lib.execution.problem import Limits, why_infeasible
 from research_lib.execution.quadratic import Quadratic, decay_of
 from research_lib.impact import ExponentialKernel, Kernel, check_kernel, trade_times
 from research_lib.monitoring import timed
@@ -19,17 +19,16 @@ TOLERANCE = 1e-8
 @timed("transient_schedule")
 def transient_schedule(
     kernel: Kernel, times: ArrayLike, total_shares: float, *, min_shares: ArrayLike | None = None,
-    max_shares: ArrayLike | None = None, temporary: ArrayLike = 0.0, permanent: float = 0.0,
-    risk_aversion: float = 0.0, volatility: ArrayLike | None = None, timeout_seconds: float = 300.0,
+    max_shares: ArrayLike | None = None, temporary: ArrayLike = 0.0, timeout_seconds: float = 300.0,
 ) -> Allocation:  # fmt: skip
     r"""Least cost of trading `total_shares` at given times; each trade pays half of its own impact.
 
-    .. math:: \min_x \tfrac12 x^\top G x + \sum_i \eta_i x_i^2 + \tfrac12 \gamma S^2
-              + \lambda \sum_i \sigma_i^2 (t_{i+1} - t_i) \Big(S - \sum_{j \le i} x_j\Big)^2,
+    .. math:: \min_x \tfrac12 x^\top G x + \sum_i \eta_i x_i^2,
               \quad G_{ij} = G(|t_i - t_j|), \quad \sum_i x_i = S
 
-    Exponential kernels have a closed form; sums of them, or other terms, are solved from a sparse
-    system in O(n) on any grid, other kernels by Cholesky, bounds by an active set.
+    Exponential kernels have a closed form; sums of them, or temporary impact, are solved from a
+    sparse system in O(n) on any grid, other kernels by Cholesky, bounds by an active set. Under
+    risk aversion `allocate` solves it, with trades of one direction.
 
     Parameters
     ----------
@@ -45,19 +44,13 @@ def transient_schedule(
         Bounds of each trade, of any sign; None (or an infinity) is no bound.
     temporary : scalar or (n,) currency per share**2
         eta >= 0: impact that affects only the trade itself.
-    permanent : currency per share**2
-        gamma >= 0; costs the same for every schedule.
-    risk_aversion : per currency
-        lambda >= 0, on the variance of the cost.
-    volatility : scalar or (n,) currency per share per sqrt(time), optional
-        sigma_i of the price from trade i to the next; the last one does not matter.
     timeout_seconds
         Limit of the search for the trades at a bound.
 
     Returns
     -------
     Allocation
-        `cost` without the risk, which is `penalty`; `solver` names the method; gap and KKT residual
+        `solver` names the method; gap and KKT residual
         as in `Quadratic.certificate`, the residual relative to the most expensive trade's marginal
         price. `warnings` names kernels under which schedules of any sign alternate buys and sells.
 
@@ -80,11 +73,10 @@ def transient_schedule(
     [417.8, 164.4, 417.8]
     """
     limits = Limits(1, TOLERANCE, timeout_seconds)
-    at, shares = interval_times(times), number("total_shares", total_shares)
+    at, shares = trade_times(times), number("total_shares", total_shares)
     n = len(at)
     curvature = per_interval("temporary", temporary, n)
-    lasting, holding = number("permanent", permanent, 0), _holding(risk_aversion, volatility, at)
-    problem = Quadratic(shares, decay_of(kernel, at), curvature, np.zeros(n), holding)
+    problem = Quadratic(shares, decay_of(kernel, at), curvature, np.zeros(n), np.zeros(n))
     warnings = check_kernel(kernel, at).warnings
     least = -np.inf if min_shares is None else min_shares
     most = np.inf if max_shares is None else max_shares
@@ -96,21 +88,18 @@ def transient_schedule(
     found = problem.certificate(x, lower, upper)
     if fault := fault_of(found, shares, n, TOLERANCE, float(np.abs(x).sum())):
         raise OptimizationError(f"no certified schedule by {method}: {fault}; trade less often")
-    elapsed, (penalty, held) = time.perf_counter() - limits.begin, problem.risk(x)
-    gap, residual = found.duality_gap, found.kkt_residual
-    tried = Attempt("structured", method, True, "", elapsed, solves, found.cost, gap, residual)
-    cost = found.cost - penalty + 0.5 * lasting * shares**2
-    price = found.multiplier + held + lasting * shares
-    how = "cost", method, (tried,), elapsed, "", warnings if np.any(lower < 0) else (), penalty
-    return Allocation(x, cost, price, residual, gap, *how)
+    elapsed = time.perf_counter() - limits.begin
+    cost, gap, residual = found.cost, found.duality_gap, found.kkt_residual
+    tried = Attempt("structured", method, True, "", elapsed, solves, cost, gap, residual)
+    how = "cost", method, (tried,), elapsed, "", warnings if np.any(lower < 0) else ()
+    return Allocation(x, cost, found.multiplier, residual, gap, *how)
 
 
 def _least(
     kernel: Kernel, at: Float, problem: Quadratic, lower: Float, upper: Float, limits: Limits
 ) -> tuple[Float, str, int]:
     """The optimum, the name of the method, and the number of systems solved."""
-    alone = not (problem.curvature.any() or problem.holding.any())
-    if isinstance(kernel, ExponentialKernel) and alone:
+    if isinstance(kernel, ExponentialKernel) and not problem.curvature.any():
         closed = obizhaeva_wang(problem.shares, at, kernel.decay)
         if np.all((closed >= lower) & (closed <= upper)):
             return closed, "closed form", 1
@@ -120,15 +109,6 @@ def _least(
     if x is None:
         raise OptimizationError("the kernel's matrix is singular to rounding; trade less often")
     return x, method, solves
-
-
-def _holding(risk_aversion: float, volatility: ArrayLike | None, at: Float) -> Float:
-    """lambda sigma_i^2 (t_{i+1} - t_i), (n,); nothing is held after the last trade."""
-    weight = number("risk_aversion", risk_aversion, 0)
-    if weight and volatility is None:
-        raise ValidationError("risk_aversion needs volatility; or leave risk_aversion at 0")
-    sigma = per_interval("volatility", 0.0 if volatility is None else volatility, len(at))
-    return np.asarray(weight * sigma**2 * np.append(np.diff(at), 0.0))
 
 
 def obizhaeva_wang(total_shares: float, times: ArrayLike, decay: float) -> Float:

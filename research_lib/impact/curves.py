@@ -16,8 +16,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from research_lib.checks import ArrayLike, Float, Int64, numbers, positions, same_labels
+from research_lib.checks import ArrayLike, Float, numbers, per_interval, positions, same_labels
 from research_lib.config import Record
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.impact.separable import SeparableTotal, polynomial_total, stacked
@@ -76,14 +77,21 @@ class ImpactCurve(Record):
 
     def total(self, objective: str = "cost") -> SeparableTotal:
         """The objective of an allocation, by interval: "cost" or "impact" (see the module)."""
-        linear, quadratic, scale, power = self._terms()
-        if _is_cost(objective):
-            return polynomial_total(self.half_spread, linear, quadratic, scale, 1.0 + power)
-        return polynomial_total(linear, quadratic, np.zeros(len(self)), scale, power)
+        if objective not in ("cost", "impact"):
+            raise ValidationError(f"objective must be one of cost, impact, got {objective!r}")
+        if objective not in self._totals:
+            self._totals[objective] = self._total(objective)
+        return self._totals[objective]
 
     @cached_property
-    def _cost(self) -> SeparableTotal:
-        return self.total("cost")
+    def _totals(self) -> dict[str, SeparableTotal]:
+        return {}
+
+    def _total(self, objective: str) -> SeparableTotal:
+        linear, quadratic, scale, power = self._terms()
+        if objective == "cost":
+            return polynomial_total(self.half_spread, linear, quadratic, scale, 1.0 + power)
+        return polynomial_total(linear, quadratic, np.zeros(len(self)), scale, power)
 
     def impact(self, x: ArrayLike) -> Float:
         """Average price of x shares beyond the touch, currency per share."""
@@ -95,15 +103,16 @@ class ImpactCurve(Record):
 
     def cost(self, x: ArrayLike) -> Float:
         """x * slippage(x), currency."""
-        return self._cost.value(self._shares(x))
+        return self.total().value(self._shares(x))
 
     def marginal_cost(self, x: ArrayLike) -> Float:
         """d cost / d x: the cost of the next share, currency per share."""
-        return self._cost.marginal(self._shares(x))
+        return self.total().marginal(self._shares(x))
 
     def shares_at_marginal(self, price: ArrayLike) -> Float:
         """Least x whose marginal cost reaches `price`; 0 below the half-spread, inf if never."""
-        return self._cost.shares_at_marginal(self._checked("price", price))
+        prices = per_interval("price", price, len(self), -np.inf, infinite=True)
+        return self.total().shares_at_marginal(prices)
 
     def parameters(self) -> dict[str, Float]:
         """Every number of the curve by name: (n,), or (n, K) where each interval has K."""
@@ -119,17 +128,7 @@ class ImpactCurve(Record):
 
     def _shares(self, x: ArrayLike) -> Float:
         """Orders as (n,) shares, each at least 0."""
-        x = self._checked("shares", x)
-        if np.any(x < 0):
-            raise ValidationError(f"shares must be at least 0, got {np.min(x):g}; sells too")
-        return np.broadcast_to(x, self.half_spread.shape)
-
-    def _checked(self, name: str, values: ArrayLike) -> Float:
-        array = _by_interval(name, values, len(self))
-        if array.shape not in ((), self.half_spread.shape):
-            due = f"must be a number or ({len(self)},), got shape"
-            raise ValidationError(f"{name} {due} {array.shape}")
-        return array
+        return per_interval("shares", x, len(self), infinite=True)
 
     def take(self, intervals: ArrayLike) -> Self:
         """The curves of the chosen intervals, in that order; repeats are allowed."""
@@ -366,14 +365,8 @@ class PiecewiseLinearImpact(ImpactCurve):
         depth, premium = (np.where(quoted[:, None], one, 0.0) for one in (depth, premium))
         return cls(depth, premium, np.where(quoted, books.half_spread, 0.0))
 
-    def total(self, objective: str = "cost") -> SeparableTotal:
-        """The steps under "cost"; refused under "impact", where an average price is not convex.
-
-        Raises
-        ------
-        OptimizationError
-        """
-        if not _is_cost(objective):
+    def _total(self, objective: str) -> SeparableTotal:
+        if objective == "impact":
             raise OptimizationError('average price of a walked book is not convex: minimise "cost"')
         return polynomial_total(self.half_spread, steps=(self.depth, self.premium))
 
@@ -385,7 +378,7 @@ class PiecewiseLinearImpact(ImpactCurve):
         shares = self._shares(x)
         first = np.argmax(self.depth > 0, axis=1)[:, None]
         at_zero = np.take_along_axis(self.premium, first, axis=1)[:, 0]
-        return np.divide(self._cost.walked(shares), shares, out=at_zero, where=shares > 0)
+        return np.divide(self.total().walked(shares), shares, out=at_zero, where=shares > 0)
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -415,8 +408,7 @@ class CompositeImpact(ImpactCurve):
         self.fitted_up_to(np.hstack([np.broadcast_to(c.largest_size, len(c)) for c in parts]))
         self._keep(half_spread=np.concatenate([curve.half_spread for curve in parts]))
 
-    def total(self, objective: str = "cost") -> SeparableTotal:
-        """Each curve's own total, one after another."""
+    def _total(self, objective: str) -> SeparableTotal:
         return stacked([curve.total(objective) for curve in self.curves])
 
     def impact(self, x: ArrayLike) -> Float:
@@ -443,22 +435,15 @@ class CompositeImpact(ImpactCurve):
         return type(self)([self.curves[of[run[0]]].take(within[run]) for run in runs])
 
     @property
-    def _starts(self) -> Int64:
+    def _starts(self) -> NDArray[np.int64]:
         """First interval of each part."""
         return np.cumsum([0, *(len(curve) for curve in self.curves[:-1])])
 
 
-def _is_cost(objective: str) -> bool:
-    """Whether the objective is "cost"; one that is neither is refused."""
-    if objective not in ("cost", "impact"):
-        raise ValidationError(f"objective must be one of cost, impact, got {objective!r}")
-    return objective == "cost"
-
-
-def _by_interval(name: str, values: Any, n: int | None = None) -> Float:
+def _by_interval(name: str, values: Any) -> Float:
     """Values as floats; pandas objects in the order of their labels, the intervals 0 to n - 1."""
     if isinstance(values, pd.Series | pd.DataFrame):
-        intervals = range(len(values) if n is None else n)
+        intervals = range(len(values))
         due = f"intervals are labelled 0 to {len(intervals) - 1}"
         same_labels(name, values.index.to_series(), intervals, due)
         values = values.reindex(intervals)

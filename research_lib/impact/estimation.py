@@ -26,7 +26,6 @@ EXPONENTS = np.linspace(0.05, 3.0, 60)
 ROUNDING = 1e-13  # of the terms of a sum: less is rounding error
 ERRORS = {
     "day": "clustered by session", "snapshot": "clustered by snapshot",
-    "newey-west": "Newey-West over snapshots",
     "hc3": "HC3 (misfit of the form over sizes, not sampling error, where there is one snapshot)",
 }  # fmt: skip
 # Coefficients of each form, and the functions of size that they multiply.
@@ -255,20 +254,13 @@ def covariances(points: Points, fit: Estimate, errors: str) -> tuple[Float, Floa
 
     - "day", "snapshot": :math:`k \sum_g s_g s_g'` over the sums of s in G clusters,
       :math:`k = \frac{G}{G-1}\frac{N-1}{N-p}`; G - 1 degrees of freedom;
-    - "newey-west": :math:`k \sum_{|l| < S} (1 - |l|/S) \sum_g s_g s_{g-l}'` over snapshots in
-      time order with S = 1.3 sqrt(G) and 3G / 2S degrees of freedom;
-      :math:`1 / (1 - b + b^2/3)`, b = S/G, stands for G / (G - 1) in k. Long lags and fewer degrees
-      of freedom keep the coverage of the intervals where neighbours are alike; the textbook's 4
-      (G/100)^(2/9) lags do not;
     - "hc3": :math:`\sum_i s_i s_i' / (1 - h_i)^2` with leverages h; N - p degrees of freedom.
 
-    All equal statsmodels' (cluster, hac-groupsum, HC3) up to this k. Sums over the books of a
-    cluster give the same as the books. NaN for coefficients at a bound, where there is only one
+    Both equal statsmodels' (cluster, HC3). Sums over the books of a cluster give the same as the
+    books. NaN for coefficients at a bound, where there is only one
     cluster, and for HC3 where a row has leverage 1.
 
-    Source: Newey and West, Econometrica 55 (1987), on the sums of one time as Driscoll and
-    Kraay (1998); S: Lazarus, Lewis, Stock and Watson, JBES 36 (2018); its mean and degrees of
-    freedom at fixed b: Kiefer and Vogelsang (2005), Sun (2014); HC3: MacKinnon and White (1985).
+    Source of HC3: MacKinnon and White (1985).
     """
     jacobian, n_groups = fit.jacobian(points.group, points.size), points.n_groups
     weight, group = points.weight[:, None], points.group
@@ -284,31 +276,14 @@ def covariances(points: Points, fit: Estimate, errors: str) -> tuple[Float, Floa
         cells, of = np.unique(group * clusters + points.cluster, return_inverse=True)
         group, scores = cells // clusters, np.column_stack([sums(of, s) for s in scores.T])
         number = np.bincount(group, minlength=n_groups)
-        reach = np.ceil(1.3 * np.sqrt(np.maximum(number, 1)))
-        share = reach / np.maximum(number, 1)
         known, dof = (number > 1) & (count > free), number - 1.0
         kept = 1.0 - 1.0 / np.maximum(number, 2)
-        if errors == "newey-west":
-            dof, kept = 1.5 / share, 1.0 - share + share**2 / 3.0
         correction = (count - 1.0) / np.where(known, count - free, np.nan) / kept
     influence = _transformed(scores, inverse, group)
     covariance = _products(influence, influence, group, n_groups)
-    if errors == "newey-west":
-        covariance += _lagged_products(influence, group, reach)
     measured = known[:, None] & fit.free
     both = measured[:, :, None] & measured[:, None, :]
     return np.where(both, covariance * correction[:, None, None], np.nan), np.asarray(dof, float)
-
-
-def _lagged_products(influence: Float, group: Int64, reach: Float) -> Float:
-    """Bartlett-weighted products of influences (C, p) summed over lags below `reach`, (G, p, p)."""
-    total = np.zeros((len(reach), influence.shape[1], influence.shape[1]))
-    for lag in range(1, int(reach.max(initial=1.0))):
-        later = np.flatnonzero(group[lag:] == group[:-lag]) + lag
-        weight = np.maximum(1.0 - lag / reach[group[later]], 0.0)[:, None]
-        earlier = influence[later - lag]
-        total += _products(weight * influence[later], earlier, group[later], len(reach))
-    return total + total.transpose(0, 2, 1)
 
 
 def _products(left: Float, right: Float, group: Int64, n_groups: int) -> Float:

@@ -30,9 +30,9 @@ R2_RULE = (
     "r2: 1 - SSE / SST of slippage per share (impact_r2: of impact), each about its rows' own mean"
 )
 MAX_BLOCKS, TIMES_A_BLOCK, GAPS_A_DAY = 5, 13, 39  # of the test on one day
-DEFAULTS = {"n_buckets": 13, "min_observations": 5, "tolerance": 1e-8}
+DEFAULTS = {"min_observations": 5, "tolerance": 1e-8}
 CHOICES = {  # the first of each is the default
-    "by": ("interval", "bucket", "pooled"), "estimator": ("least_squares", "weighted"),
+    "by": ("interval", "pooled"), "estimator": ("least_squares", "weighted"),
     "errors": ("auto", *ERRORS), "censoring": CENSORING, "shrinkage": ("profile", "none"),
 }  # fmt: skip
 
@@ -160,8 +160,7 @@ def fit_settings(given: dict[str, Any]) -> dict[str, Any]:
     how = {**{name: valid[0] for name, valid in CHOICES.items()}, **DEFAULTS, **given}
     for name, valid in CHOICES.items():
         refuse_unknown([how[name]], valid, name)
-    for name in ("n_buckets", "min_observations"):
-        how[name] = number(name, how[name], 1, integer=True)
+    number("min_observations", how["min_observations"], 1, integer=True)
     number("tolerance", how["tolerance"], above=0)
     return how
 
@@ -197,13 +196,12 @@ def fit_impact(
         Part of the days (or of the intervals of one day) kept for the test; 0 makes no test.
     session : Session, optional
         Hours and time zone, for the days of the rows.
-    by : "interval", "bucket" or "pooled"
-        One curve for each interval, for each of `n_buckets` equal parts of the session (13), or
-        one.
+    by : "interval" or "pooled"
+        One curve for each interval, or one.
     estimator : str
         "least_squares", or "weighted" by 1 / size^2, so that relative errors count the same.
     errors : str
-        "day", "snapshot" (clusters), "newey-west", "hc3"; "auto" takes days where there are
+        "day", "snapshot" (clusters), "hc3"; "auto" takes days where there are
         several, else snapshots where intervals have several, else hc3.
     censoring : "complete", "drop" or "face_value"
         Censored rows as lower bounds (see `censoring`), or one of two biased ways.
@@ -289,7 +287,7 @@ def fit_curves(data: Observations, forms: Iterable[str], how: Choices) -> dict[s
     refuse_unknown(forms, MODEL_TYPES, "model_type")
     usable, completion = data.usable(how["censoring"])
     shown, n = data.sizes[usable.rows["size"].unique()], data.n_intervals
-    g = {"interval": n, "bucket": min(how["n_buckets"], n), "pooled": 1}[how["by"]]
+    g = n if how["by"] == "interval" else 1
     fits: dict[str, ImpactFit] = {}
     kept: Sample | None = None
     for form in forms:
@@ -348,7 +346,7 @@ def _span(dates: list[str]) -> str:
 
 
 def _groups(data: Observations, n_groups: int, minimum: int, n_terms: int) -> Groups:
-    """The groups of rows (intervals or buckets) whose observations each group uses.
+    """The groups of rows (intervals, or all as one) whose observations each group uses.
 
     A group with fewer than `minimum` filled rows, or fewer sizes than coefficients, also uses those
     of its neighbours, nearest first; groups after the last observed one use all.

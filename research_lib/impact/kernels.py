@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import linalg, optimize
 
-from research_lib.checks import ArrayLike, Float, number, numbers, same_rows
+from research_lib.checks import ArrayLike, Float, number, numbers, same_labels, same_rows
 from research_lib.config import Record
 from research_lib.errors import ValidationError
 
@@ -228,7 +228,7 @@ def at_lags(kernel: Kernel, lags: Float) -> Float:
 def trade_times(times: ArrayLike) -> Float:
     """(n,) strictly rising times of trading as floats, in the unit of the kernel.
 
-    Dates, which have no unit, are refused.
+    A Series is aligned by its labels 0 to n - 1. Dates, which have no unit, are refused.
 
     Examples
     --------
@@ -237,7 +237,8 @@ def trade_times(times: ArrayLike) -> Float:
     """
     if pd.Series(times).dtype.kind in "mM":  # NumPy would count them in their own resolution
         raise ValidationError("times must be numbers in the kernel's unit of time, not dates")
-    at = numbers("times", times)
+    labels = range(len(times)) if isinstance(times, pd.Series) else None
+    at = numbers("times", same_labels("times", times, labels, "intervals are labelled from 0"))
     if at.ndim != 1 or not at.size or not np.isfinite(at).all() or np.any(np.diff(at) <= 0):
         raise ValidationError(f"times must rise strictly, (n,) finite numbers, got {at}")
     return at

@@ -254,7 +254,7 @@ class ImpactMoments(Record):
 @timed("moments_of_books")
 def moments_of_books(
     batches: Iterable[BookSnapshots], trade_sizes: ArrayLike, side: str, session: Session,
-    n_intervals: int | None = None, *, sample: bool = True,
+    *, sample: bool = True,
 ) -> ImpactMoments:  # fmt: skip
     """Moments of books that do not fit into memory, one batch at a time.
 
@@ -266,8 +266,6 @@ def moments_of_books(
     side : "buy" or "sell"
     session : Session
         Books outside it are left out.
-    n_intervals : int, optional
-        Intervals of a day, `session.n_intervals` by default.
     sample : bool
         One book an interval, the last complete one at or before its start, as `sample_batches`
         gives it; else every book of the session, which gives busy times more weight. Books without
@@ -286,8 +284,7 @@ def moments_of_books(
     >>> found.books["n"].sum().item()
     26.0
     """
-    session = as_session(session)
-    window = replace(session, n_intervals=n_intervals or session.n_intervals)
+    window = as_session(session)
     books = [sample_batches(batches, window)] if sample else batches
     usable = (part for batch in books for part in _usable(batch, window))
     curves = (slippage_curves(part, trade_sizes, side) for part in usable)

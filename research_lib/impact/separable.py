@@ -9,7 +9,7 @@ import numpy as np
 from research_lib.checks import ArrayLike, Float, Mask
 from research_lib.config import Record
 
-MAX_STEPS, UNUSED_POWER, ROUNDING = 100, 1.5, 8.0 * np.finfo(float).eps
+UNUSED_POWER = 1.5
 SMOOTH = ("linear", "quadratic", "cubic", "scale", "power")
 
 
@@ -195,19 +195,14 @@ def _inverse(excess: Float, b: Float, c: Float, s: Float, p: Float) -> Float:
 
 
 def _search(root: Float, target: Float, b: Float, c: Float, s: Float, p: Float) -> Float:
-    """Newton in logarithms, where the slope is convex.
+    """The root below the least root of the single terms."""
+    from scipy.optimize.elementwise import find_root
 
-    From the smallest root of the single terms it decreases only.
-    """
-    for _ in range(MAX_STEPS):
-        terms = 2.0 * b * root, 3.0 * c * root**2, s * p * root ** (p - 1.0)
-        slope = terms[0] + terms[1] + terms[2]
-        elasticity = (terms[0] + 2.0 * terms[1] + (p - 1.0) * terms[2]) / slope
-        excess = np.log(slope / target)
-        root = root * np.exp(-excess / elasticity)
-        if np.all(np.abs(excess) <= ROUNDING * (1.0 + elasticity)):
-            break
-    return root
+    def excess(x: Float, target: Float, b: Float, c: Float, s: Float, p: Float) -> Float:
+        return 2.0 * b * x + 3.0 * c * x**2 + s * p * x ** (p - 1.0) - target
+
+    beyond = 2.0 * root  # rounding of the least root does not matter
+    return find_root(excess, (np.zeros_like(root), beyond), args=(target, b, c, s, p)).x
 
 
 def polynomial_total(

@@ -273,20 +273,12 @@ class OrderFlow(Limited):
         coins = rng.choice(np.array([-1, 1], np.int8), n)
         return np.where(rng.random(n) < self.split_share, parents, coins)
 
-    def attach(self, books: BookSnapshots, session: Session, rng: Generator) -> BookSnapshots:
-        """The books with trades in the interval that each of them opens.
-
-        Trades fall evenly over the interval, as long as those of the book's own day, or
-        until the next book where that comes first, and print at the touch shown at its
-        start: buyers at the ask, sellers at the bid. They do not move the books. Books
-        with an empty side get trades of the other side only.
-        """
-        return _printed(books, *self.arrivals(books.time, session, rng))
-
     def arrivals(self, time: Int64, session: Session, rng: Generator) -> Tape:
         """Interval, time (ns UTC), sign and size (shares) of m trades, (m,) each in time order.
 
-        `time` (n,) ns UTC are the books', one opening each interval.
+        `time` (n,) ns UTC are the books', one opening each interval. Trades fall evenly over the
+        interval, as long as those of the book's own day, or until the next book where that comes
+        first.
         """
         row = np.repeat(np.arange(len(time)), rng.poisson(self.trades_per_interval, len(time)))
         stands = session.traded_ns(time)[1] // session.n_intervals
@@ -621,7 +613,9 @@ class SyntheticMarket(Limited):
 
 
 def _printed(books: BookSnapshots, row: Int64, at: Int64, signs: Any, size: Float) -> BookSnapshots:
-    """The books with trades at the touch of the book `row` (m,) that each meets, where shown."""
+    """The books with trades at the touch of the book `row` (m,) that each meets, where shown:
+    buyers at the ask, sellers at the bid. They do not move the books.
+    """
     price = np.where(signs > 0, books.ask_price[row, 0], books.bid_price[row, 0])
     shown = np.isfinite(price)
     trades = Trades(at[shown], price[shown], size[shown], signs[shown], books.symbol)

@@ -1,6 +1,3 @@
-from research_lib.reporting.data_table import ListedFile as ListedFile
-from research_lib.reporting.data_table import listed_files as listed_files
-from research_lib.reporting.data_table import users_of_data as users_of_data
 from research_lib.reporting.figures.base import ASSETS as ASSETS
 from research_lib.reporting.figures.base import FITTED as FITTED
 from research_lib.reporting.figures.base import SERIES as SERIES
@@ -11,7 +8,6 @@ from research_lib.reporting.figures.base import new_figure as new_figure
 from research_lib.reporting.figures.base import plot_bands as plot_bands
 from research_lib.reporting.figures.base import plot_intervals as plot_intervals
 from research_lib.reporting.figures.base import plot_lines as plot_lines
-from research_lib.reporting.figures.base import plot_slippage_fit as plot_slippage_fit
 from research_lib.reporting.figures.base import quartiles as quartiles
 from research_lib.reporting.figures.base import save_figure as save_figure
 from research_lib.reporting.figures.execution import DESK_COLOURS as DESK_COLOURS

@@ -4,17 +4,16 @@ import contextlib
 import functools
 import hashlib
 import json
-import math
 import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from pydantic_core import to_jsonable_python
 
 from research_lib.config import PROJECT_ROOT, Json, data_file, data_files, data_folder
 from research_lib.errors import ValidationError
@@ -42,27 +41,21 @@ def json_bytes(content: Json) -> bytes:
     return (json.dumps(plain(content), indent=1, allow_nan=False) + "\n").encode()
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """An object of a JSON file; ValidationError where it is empty, no UTF-8 or something else."""
+def read_json(path: Path, *keys: str) -> dict[str, Any]:
+    """An object of a JSON file; ValidationError where it is something else or lacks a key."""
     with contextlib.suppress(ValueError):  # of the encoding too
-        content = json.loads(path.read_bytes().decode("utf-8"))
-        if isinstance(content, dict):
+        content = json.loads(path.read_bytes())
+        if isinstance(content, dict) and content.keys() >= set(keys):
             return content
     raise ValidationError(f"{path.name} {DAMAGED}")
 
 
 def plain(value: Any) -> Any:
     """Values as JSON knows them: lists for arrays, null for NaN and infinity."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return plain(value.item())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return to_jsonable_python(value, inf_nan_mode="null", fallback=lambda array: array.tolist())
 
 
-def section_inputs(notebook: Path, parameters: Json, data: Iterable[str]) -> dict[str, Any]:
+def section_inputs(notebook: Path, parameters: Json, data: Sequence[str]) -> dict[str, Any]:
     """Hashes of all that decides a notebook's results; the same inputs need not run again.
 
     Parameters
@@ -70,21 +63,27 @@ def section_inputs(notebook: Path, parameters: Json, data: Iterable[str]) -> dic
     notebook : Path
     parameters : mapping
         All of them, defaults too.
-    data : iterable of str
+    data : sequence of str
         Files or patterns below RESEARCH_DATA; MissingDataError where one stands for no file.
     """
-    files: dict[str, Path] = {}
     for name in data:
         data_file(name)
-        files |= data_files(name)
-    # Messages, trades and factor files are read along with the file beside which they lie.
-    beside = [Path(one) for named in files.values() for one in names_beside(named)]
-    files |= {p.relative_to(data_folder()).as_posix(): p for p in beside if p.is_file()}
+    files = files_read(data)
     return {
         "notebook": notebook_hash(notebook), "parameters": dict(parameters),
         "data": {name: _hash_once(path, path.stat().st_mtime_ns) for name, path in files.items()},
         "code": code_hash(), "environment": environment_hash(),
     }  # fmt: skip
+
+
+def files_read(names: Sequence[str]) -> dict[str, Path]:
+    """Files of real data that names or patterns stand for, and those that are read along.
+
+    Messages, trades and factor files are read with the file beside which they lie.
+    """
+    named = {file: path for name in names for file, path in data_files(name).items()}
+    beside = [Path(one) for path in named.values() for one in names_beside(path)]
+    return named | {p.relative_to(data_folder()).as_posix(): p for p in beside if p.is_file()}
 
 
 def notebook_hash(path: Path) -> str:
@@ -121,8 +120,8 @@ def _hash_once(path: Path, modified: int) -> str:
 
 def file_hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below a folder that its manifest speaks of, by path."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    names = {path.relative_to(folder).as_posix(): path for path in files}
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = {path.relative_to(folder).as_posix(): path for path in paths}
     # Hidden are files that wait for their last byte, and what Jupyter keeps of an open notebook.
     shown = [name for name in names if name not in UNLISTED and "/." not in f"/{name}"]
     return {name: file_hash(names[name]) for name in shown}
@@ -229,14 +228,14 @@ def place(reports: Path, name: str, files: Mapping[str, bytes], manifest: Json) 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """A report's manifest; ValidationError where it is damaged, or of an older version."""
-    manifest = read_json(folder / "manifest.json")
-    if manifest.keys() >= {"configuration", "sections", "outputs"}:
-        return manifest
-    raise ValidationError(f"manifest.json {DAMAGED}")
+    return read_json(folder / "manifest.json", "configuration", "sections", "outputs")
 
 
-def changed_files(folder: Path) -> list[str]:
-    """What in a report is not as its manifest says: one line a file edited, lost or added."""
+def changed_files(folder: Path, *, whole: bool = False) -> list[str]:
+    """What in a report is not as its manifest says: one line a file edited, lost or added.
+
+    With `whole` also pages and notebooks that are not there.
+    """
     if not (folder / "manifest.json").is_file():
         return ["manifest.json is missing"]
     try:
@@ -244,7 +243,8 @@ def changed_files(folder: Path) -> list[str]:
     except ValidationError as error:
         return [str(error)]
     edited = [name for name in listed if name in found and found[name] != listed[name]]
-    missing = [n for n in listed if n not in found and not n.endswith(MADE_ANEW)]
+    spared = (".prof",) if whole else MADE_ANEW
+    missing = [name for name in listed if name not in found and not name.endswith(spared)]
     return [
         *(f"{name} was edited: its SHA-256 is not the manifest's" for name in edited),
         *(f"{name} is missing" for name in missing),

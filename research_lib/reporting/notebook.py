@@ -76,12 +76,11 @@ class Report:
 
         from research_lib.reporting.figures.base import figure_bytes
 
-        figure = drawn.get_figure(root=True) if hasattr(drawn, "get_figure") else drawn
-        data = {"image/png": base64.b64encode(figure_bytes(figure)).decode("ascii")}
+        data = {"image/png": base64.b64encode(figure_bytes(drawn)).decode("ascii")}
         named = {"filename": f"{self.section}_{name}.png", "image/png": {"alt": caption}}
         display(data, raw=True, metadata=named)
         display(Markdown(f"*{caption}*"))
-        plt.close(figure)
+        plt.close(drawn.get_figure(root=True))
 
     def table(self, table: Any, name: str) -> None:
         """Hand on a pandas table as it is: a report keeps tables/<section>_<name>.csv."""
@@ -99,13 +98,13 @@ class Report:
 
         content = plain(dataclasses.asdict(results))
         bundle = {"section": self.section, "results": content, "timings": plain(MONITOR.summary())}
-        frame = pd.Series(content, name=self.section).to_frame()
-        shown = {"text/plain": as_text(frame).to_string(), "text/html": as_text(frame).to_html()}
-        display({RESULTS_TYPE: bundle, **shown}, raw=True)
+        shown = as_text(pd.Series(content, name=self.section))
+        texts = {"text/plain": shown.to_string(), "text/html": shown.to_html()}
+        display({RESULTS_TYPE: bundle, **texts}, raw=True)
 
 
-def as_text(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as people read it: three significant digits, NaN empty, yes and no.
+def as_text(table: pd.DataFrame | pd.Series) -> pd.DataFrame:
+    """The table or column as people read it: three significant digits, NaN empty, yes and no.
 
     Examples
     --------
@@ -114,10 +113,10 @@ def as_text(table: pd.DataFrame) -> pd.DataFrame:
     0  1,230   yes
     1           no
     """
-    return table.map(_cell).rename(index=_label)
+    return pd.DataFrame(table).map(_cell).rename(index=_label)
 
 
-def to_markdown(table: pd.DataFrame) -> str:
+def to_markdown(given: pd.DataFrame | pd.Series) -> str:
     """The same as a Markdown table, numbers to the right, with units in brackets.
 
     Examples
@@ -127,6 +126,7 @@ def to_markdown(table: pd.DataFrame) -> str:
     |:--|--:|
     | TWAP | 1.50 |
     """
+    table = pd.DataFrame(given)
     heads = [_words(name) for name in [*table.index.names, *table.columns]]
     right = [not pd.api.types.is_string_dtype(kind) for kind in table.infer_objects().dtypes]
     body = as_text(table).reset_index(allow_duplicates=True).to_numpy().tolist()
@@ -148,13 +148,8 @@ def _show_tables_rounded() -> None:
         "text/plain": lambda table, printer, _: printer.text(as_text(table).to_string()),
     }
     for kind, form in forms.items():
-        formatter = shell.display_formatter.formatters[kind]
-        formatter.for_type(pd.DataFrame, form)
-        formatter.for_type(pd.Series, _of_series(form))
-
-
-def _of_series(form: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda series, *how: form(series.to_frame(), *how)
+        for table in (pd.DataFrame, pd.Series):
+            shell.display_formatter.formatters[kind].for_type(table, form)
 
 
 def _cell(value: Any) -> str:

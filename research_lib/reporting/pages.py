@@ -9,11 +9,19 @@ from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
+from traitlets.config import Config
 
 from research_lib.errors import ResearchError
 from research_lib.reporting.notebook import RESULTS_TYPE, TABLE_TYPE
 
-KEPT = ["text/markdown", "image/png", "text/plain"]  # of a display's forms, the first that is there
+HIDDEN = ("input", "input_prompt", "output_prompt")
+# Of nbconvert: of a display's forms the first that is there, no code, and nothing from outside.
+SETTINGS = Config({
+    "NbConvertBase": {"display_data_priority": ["text/markdown", "image/png", "text/plain"]},
+    "TagRemovePreprocessor": {"remove_cell_tags": ["remove-cell"], "enabled": True},
+    "TemplateExporter": {f"exclude_{what}": True for what in HIDDEN},
+    "HTMLExporter": {"embed_images": True},
+})  # fmt: skip
 STYLE = Path(__file__).with_name("templates") / "page.css"
 # A formula in the HTML that mistune leaves: its text, escaped, between dollars.
 FORMULA = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$", re.DOTALL)
@@ -138,24 +146,13 @@ def _arranged(notebook: NotebookNode, above: str, below: str) -> NotebookNode:
     return copy
 
 
-def _settings() -> Any:
-    from traitlets.config import Config
-
-    settings = Config()
-    settings.NbConvertBase.display_data_priority = KEPT
-    settings.TagRemovePreprocessor.remove_cell_tags = ["remove-cell"]
-    settings.TagRemovePreprocessor.enabled = True
-    hidden = ("exclude_input", "exclude_input_prompt", "exclude_output_prompt")
-    settings.TemplateExporter.update(dict.fromkeys(hidden, True))
-    return settings
-
-
 def _markdown(notebook: NotebookNode) -> tuple[str, dict[str, bytes]]:
     """The report's text, and its figures by path."""
     from nbconvert import MarkdownExporter
 
     where = {"output_files_dir": "figures"}
-    text, resources = MarkdownExporter(config=_settings()).from_notebook_node(notebook, where)
+    exporter = MarkdownExporter(config=SETTINGS)
+    text, resources = exporter.from_notebook_node(notebook, where)
     # The stock template calls every picture "png"; its text is the caption.
     for output in _outputs(notebook):
         if name := output.get("metadata", {}).get("filename"):
@@ -169,9 +166,8 @@ def _page(notebook: NotebookNode) -> str:
     """One file that needs no other and no network: the same cells by nbconvert's HTML exporter."""
     from nbconvert import HTMLExporter
 
-    settings = _settings()
-    settings.HTMLExporter.embed_images = True
-    body, _ = HTMLExporter(config=settings, template_name="basic").from_notebook_node(notebook)
+    exporter = HTMLExporter(config=SETTINGS, template_name="basic")
+    body, _ = exporter.from_notebook_node(notebook)
     parts = CODE.split(body)  # text and code in turn; code stays as it is
     parts[::2] = [FORMULA.sub(_mathml, text) for text in parts[::2]]
     body = "".join(parts)

@@ -6,8 +6,8 @@ import itertools
 import math
 import re
 import shlex
-from collections import ChainMap
-from collections.abc import Iterable, Mapping, Sequence
+from collections import ChainMap, Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
@@ -30,25 +30,11 @@ NOTEBOOKS = {
     "methodology": "methodology.ipynb",
 }  # fmt: skip
 USUAL = ("modeling", "strategy", "robustness")  # of a configuration that names no sections
-SETTINGS: dict[str, type[Record]] = {
-    "model_settings": ModelConfig, "optimizer_settings": OptimizerConfig,
-    "session_settings": Session, "quality_settings": QualityPolicy, "read_settings": Options,
-}  # fmt: skip
 PRESET_NAMES = tuple(PRESETS)
 # The types that a notebook may declare: `total_shares: float = 20000.0  # the order, shares`.
 TYPES: dict[str, Any] = {
     "int": int, "float": float, "str": str, "bool": bool, "dict": dict,
     "list[int]": list[int], "list[float]": list[float], "list[str]": list[str],
-}  # fmt: skip
-# What parameters of these names may be beside it, whatever their notebook.
-KINDS: dict[str, Any] = {
-    "side": Literal["buy", "sell"], "objective": Literal["cost", "impact"],
-    "model_type": Literal[MODEL_TYPES], "preset_name": Literal[PRESET_NAMES],
-    "prior_presets": list[Literal[PRESET_NAMES]],  # type: ignore[valid-type]
-    "total_shares": pydantic.PositiveFloat, "size_multiples": list[pydantic.PositiveFloat],
-    "n_intervals": pydantic.PositiveInt, "fit_days": pydantic.NonNegativeInt,
-    "n_seeds": pydantic.NonNegativeInt, "daily_volume": pydantic.NonNegativeFloat,
-    "urgency": pydantic.NonNegativeFloat, "latency_seconds": pydantic.NonNegativeFloat,
 }  # fmt: skip
 EXACT = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
 # Of a file and a folder: no separator, no dot, no option.
@@ -58,6 +44,40 @@ TITLE = pydantic.Field(pattern=r"^[^<>|`\\\x00-\x1f]{1,200}$")
 MAX_RUNS = 10_000  # of a grid
 Parameters = dict[str, Any]
 Labelled = Sequence[tuple[str, Parameters]]  # labels, each with the parameters it stands for
+
+
+def _settings(record: type[Record]) -> Any:
+    """A mapping that a class of settings takes."""
+
+    def check(value: Parameters) -> Parameters:
+        record.from_dict(value)
+        return value
+
+    return Annotated[dict, pydantic.AfterValidator(check)]
+
+
+def _below_data(value: str) -> str:
+    """Refuse what could be outside RESEARCH_DATA."""
+    path = PurePosixPath(value)
+    if path.is_absolute() or ".." in path.parts or "\\" in value or not value.isprintable():
+        raise ValidationError(f"{value!r:.80} must be a path below RESEARCH_DATA")
+    return value
+
+
+DATA_FILE = Annotated[str, pydantic.AfterValidator(_below_data)]
+# What parameters of these names may be beside it, whatever their notebook.
+KINDS: dict[str, Any] = {
+    "side": Literal["buy", "sell"], "objective": Literal["cost", "impact"],
+    "model_type": Literal[MODEL_TYPES], "preset_name": Literal[PRESET_NAMES],
+    "prior_presets": list[Literal[PRESET_NAMES]],  # type: ignore[valid-type]
+    "total_shares": pydantic.PositiveFloat, "size_multiples": list[pydantic.PositiveFloat],
+    "n_intervals": pydantic.PositiveInt, "fit_days": pydantic.NonNegativeInt,
+    "n_seeds": pydantic.NonNegativeInt, "daily_volume": pydantic.NonNegativeFloat,
+    "urgency": pydantic.NonNegativeFloat, "latency_seconds": pydantic.NonNegativeFloat,
+    "model_settings": _settings(ModelConfig), "optimizer_settings": _settings(OptimizerConfig),
+    "session_settings": _settings(Session), "quality_settings": _settings(QualityPolicy),
+    "read_settings": _settings(Options),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -89,10 +109,6 @@ class Project:
         """The notebook of a section."""
         return self.notebooks / self.sections[section]
 
-    def declared(self, section: str) -> list[str]:
-        """Names of the parameters of a section's notebook."""
-        return list(self._model(section).model_fields)
-
     def parameters(self, section: str, given: Json) -> dict[str, Any]:
         """All parameters of a section: what is given, and the notebook's defaults.
 
@@ -104,9 +120,10 @@ class Project:
             A parameter that the notebook does not declare, or that is of another type than it
             declares; naming the section, the parameter, its value, and what it may be.
         """
-        return validated(self._model(section), given, f"{section}: ")
+        return validated(self.model(section), given, f"{section}: ")
 
-    def _model(self, section: str) -> type[pydantic.BaseModel]:
+    def model(self, section: str) -> type[pydantic.BaseModel]:
+        """Of a section's parameters, as its notebook declares them."""
         path = self.notebook(section)
         return _model(path, path.stat().st_mtime_ns)
 
@@ -124,48 +141,29 @@ def _model(path: Path, modified: int) -> type[pydantic.BaseModel]:
         if (declared := one["inferred_type_name"].replace(" ", "")) not in TYPES:
             what = f"parameter {name} is declared {declared!r}"
             raise ValidationError(f"{path.name}: {what}; write {name}: T = ..., T of {list(TYPES)}")
-        fields[name] = (_annotation(name, TYPES[declared]), ast.literal_eval(one["default"]))
+        kind = KINDS.get(name, TYPES[declared])
+        if name.endswith(("_file_name", "_file_names")):
+            kind = DATA_FILE if kind is str else list[DATA_FILE]
+        fields[name] = (kind, ast.literal_eval(one["default"]))
     return pydantic.create_model("Parameters", __config__=EXACT, **fields)
 
 
-def _annotation(name: str, kind: Any) -> Any:
-    """A parameter's declared type, with what its name says besides."""
-
-    def check(value: Any) -> Any:
-        if name in SETTINGS:
-            SETTINGS[name].from_dict(value)
-        elif name.endswith(("_file_name", "_file_names")):
-            for path in [value] if isinstance(value, str) else value:
-                check_path(path)
-        return value
-
-    return Annotated[KINDS.get(name, kind), pydantic.AfterValidator(check)]
-
-
-def check_path(value: Any) -> None:
-    """Refuse what could be outside RESEARCH_DATA."""
-    path = PurePosixPath(value if isinstance(value, str) else "/")
-    if path.is_absolute() or ".." in path.parts or "\\" in value or not value.isprintable():
-        raise ValidationError(f"{value!r:.80} must be a path below RESEARCH_DATA")
-
-
 def validated(model: type[pydantic.BaseModel], content: Json, what: str = "") -> Parameters:
-    """The content, with the model's defaults for what is missing; `what` begins a refusal."""
+    """The content, with the model's defaults for what is missing; `what` begins a refusal.
+
+    The first of pydantic's findings is told in a line: where, what is due, and what was given.
+    """
     try:
         return model.model_validate(dict(content)).model_dump()
     except pydantic.ValidationError as error:
-        raise ValidationError(f"{what}{_refusal(error, model.model_fields)}") from error
-
-
-def _refusal(error: pydantic.ValidationError, known: Iterable[str]) -> str:
-    """The first of pydantic's findings in a line: where, what is due, and what was given."""
-    problem = error.errors()[0]
-    where = ".".join(map(str, problem["loc"]))
-    if problem["type"] == "extra_forbidden":
-        return f"{where!r:.80} is unknown{nearest(where, known)}"
-    if problem["type"] == "value_error":
-        return f"{where}: {problem['ctx']['error']}"
-    return f"{where}: {problem['msg']}, got {problem['input']!r:.80}"
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        why = f"{where}: {problem['msg']}, got {problem['input']!r:.80}"
+        if problem["type"] == "extra_forbidden":
+            why = f"{where!r:.80} is unknown{nearest(where, model.model_fields)}"
+        elif problem["type"] == "value_error":
+            why = f"{where}: {problem['ctx']['error']}"
+        raise ValidationError(f"{what}{why}") from error
 
 
 @dataclass(frozen=True)
@@ -313,9 +311,8 @@ def _shared_out(known: Json, project: Project) -> dict[str, Parameters]:
     for section in project.sections:
         if known[section] and section not in chosen:
             raise ValidationError(f"{section} has parameters but is not among sections; add it")
-    declared = {one: project.declared(one) for one in project.sections if one in chosen}
-    names = dict.fromkeys(itertools.chain(*declared.values()))
-    refuse_unknown(shared, names, "shared: parameter")
+    declared = {one: project.model(one).model_fields for one in project.sections if one in chosen}
+    refuse_unknown(shared, dict(ChainMap(*declared.values())), "shared: parameter")
     common = {one: {k: v for k, v in shared.items() if k in declared[one]} for one in declared}
     return {one: common[one] | (known[one] or {}) for one in declared}
 
@@ -348,14 +345,21 @@ def load_grid(path: str | Path, project: Project | None = None) -> list[RunConfi
         if (size := math.prod(map(len, axes))) > MAX_RUNS:
             raise ValidationError(f"the axes make {size:,} runs, at most {MAX_RUNS:,}; split it")
         known = validated(_file_model(tuple(project.sections)), content)
-        merged = [_merged(known, chosen, project) for chosen in itertools.product(*axes)]
+        own = {name for section in project.sections for name in known[section] or {}}
+        moved = [set().union(*(parameters for _, parameters in axis)) for axis in axes]
+        for name, count in Counter(itertools.chain(*moved)).items():
+            if count > 1 or name in own:
+                where = "on two axes" if count > 1 else "on an axis and in a section"
+                raise ValidationError(f"{name} is {where}; remove one")
     except ValidationError as error:
         raise ValidationError(f"{file.name}: {error}") from error
     runs: dict[str, RunConfig] = {}
-    for labels, one in merged:
-        name = "-".join([file.stem, *labels])
-        if name in runs:
+    for chosen in itertools.product(*axes):
+        labels, parameters = zip(*chosen, strict=True)
+        if (name := "-".join([file.stem, *labels])) in runs:
             raise ValidationError(f"{file.name}: {name} stands for several runs; label the axes")
+        shared = dict(ChainMap(*parameters, known["shared"] or {}))
+        one = {**known, "shared": shared, "title": f"{known['title']}: {', '.join(labels)}"}
         runs[name] = RunConfig.from_content(name, one, project, file)
     return list(runs.values())
 
@@ -373,18 +377,3 @@ def _label(value: Any) -> str:
     """A value as part of a folder's name: 20000.0 is 20000, 0.05 is 0p05."""
     text = f"{value:.12g}" if isinstance(value, float) else str(value)
     return re.sub(r"[^A-Za-z0-9_]+", "_", text.replace(".", "p").replace("+", "")).strip("_")[:40]
-
-
-def _merged(known: Json, chosen: Labelled, project: Project) -> tuple[list[str], Parameters]:
-    """Labels and content of one run of a grid: what its axes choose is shared."""
-    labels, parameters = zip(*chosen, strict=True)
-    own = {name for section in project.sections for name in known[section] or {}}
-    given = list(itertools.chain(*parameters))
-    for k, name in enumerate(given):
-        if name in own:
-            raise ValidationError(f"{name} is on an axis and in a section; remove one")
-        if name in given[:k]:
-            raise ValidationError(f"{name} is on two axes; remove one")
-    shared = dict(ChainMap(*parameters, known["shared"] or {}))
-    title = f"{known['title']}: {', '.join(labels)}"
-    return [*labels], {**known, "shared": shared, "title": title}

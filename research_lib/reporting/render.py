@@ -3,8 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from research_lib.config import Json
 from research_lib.errors import ValidationError
+from research_lib.evaluation import holm
 from research_lib.reporting.manifest import DAMAGED, read_json, read_manifest, write_whole
 from research_lib.reporting.pages import PageError
 from research_lib.reporting.parameters import Project
@@ -36,24 +39,26 @@ def render(template: str, **values: Any) -> str:
         raise PageError(f"{template} does not fit its run: {error}") from error
 
 
-def above(section: str, results: Json, manifest: Json) -> str:
-    """What stands below a page's title: the run, its other sections, and what they say of it."""
-    own, others = manifest["configuration"], [one for one in results if one != section]
-    return render("above.md.j2", own=own, others=others, section=section, results=results).strip()
+def around(section: str, results: Json, manifest: Json) -> list[str]:
+    """What stands below a page's title and at its end.
 
-
-def below(section: str, results: Json, manifest: Json) -> str:
-    """What stands at the end of a page: how to rerun it, and where it came from."""
+    The run, its other sections and what they say of it; how to rerun it, and where it came from.
+    """
     record = manifest["sections"][section]
-    values = {"record": record, "inputs": record["inputs"], "results": results[section]}
-    return render("below.md.j2", manifest=manifest, **values).strip()
+    values = {"manifest": manifest, "own": manifest["configuration"], "record": record}
+    values |= {"others": [one for one in results if one != section], "inputs": record["inputs"]}
+    values |= {"section": section, "results": results}
+    return [render(f"{place}.md.j2", **values).strip() for place in ("above", "below")]
 
 
 def render_index(project: Project) -> Path:
     """Write reports/README.md: all runs beside each other, and what failed."""
     paths = [*project.reports.glob("*/results.json"), *project.reports.glob("*/failure.json")]
     rows = [_row(folder) for folder in sorted({path.parent for path in paths})]
-    _adjust(rows)
+    given = {row["name"]: row["strategy"].get("p_value") for row in rows}
+    adjusted = holm(pd.Series(given, dtype=float).dropna())
+    for row in rows:
+        row["p_holm"] = adjusted.get(row["name"])
     real = [row for row in rows if row["strategy"] and row["robustness"] and not row["synthetic"]]
     if real:
         write_whole(project.reports / "differences.png", _differences(real))
@@ -65,7 +70,6 @@ def render_index(project: Project) -> Path:
 def _differences(rows: list[dict[str, Any]]) -> bytes:
     """The difference of each run with its interval or, below 20 sessions, range over choices."""
     import matplotlib.pyplot as plt
-    import pandas as pd
 
     from research_lib.reporting.figures.base import figure_bytes, plot_intervals
 
@@ -85,7 +89,7 @@ def _differences(rows: list[dict[str, Any]]) -> bytes:
 
 def _row(folder: Path) -> dict[str, Any]:
     """What the index says of a run; a damaged file is named and stops nothing."""
-    row: dict[str, Any] = {"name": folder.name, "flaws": [], "p_holm": None}
+    row: dict[str, Any] = {"name": folder.name, "flaws": []}
     row |= {"results": {}, "failure": {}, "manifest": {}}
     for name in ("results", "failure", "manifest"):
         if (path := folder / f"{name}.json").is_file():
@@ -104,16 +108,3 @@ def _row(folder: Path) -> dict[str, Any]:
     for section in filter(None, QUOTED):
         row[section] = given.pop(section, {})
     return row | {"answers": {section: part["answer"] for section, part in given.items()}}
-
-
-def _adjust(rows: list[dict[str, Any]]) -> None:
-    """Holm's adjustment over the runs that have a primary outcome."""
-    import pandas as pd
-
-    from research_lib.evaluation import holm
-
-    known = [row for row in rows if row["strategy"].get("p_value") is not None]
-    if known:
-        adjusted = holm(pd.Series([row["strategy"]["p_value"] for row in known], dtype=float))
-        for row, value in zip(known, adjusted, strict=True):
-            row["p_holm"] = float(value)

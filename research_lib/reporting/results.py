@@ -254,7 +254,7 @@ class TcaResults(Results):
     total_bps, trading_bps : float
         Implementation shortfall; of it spread to timing.
     slope, slope_low, slope_high : float
-        Of the cost of trading on its forecast; None without one.
+        Of the cost of whole orders from their arrival on its forecast; None without one.
     best_benchmark_difference_bps : float
         What the best benchmark would have cost more than the desk's orders that only took
         liquidity, in spread, walk and carried.

@@ -1,4 +1,4 @@
-"""Makes reports: plans what must run, has papermill run it within limits, and places reports."""
+"""Makes reports: plans what must run, runs it within limits, and places reports."""
 
 import contextlib
 import logging
@@ -9,15 +9,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import nbformat
 import psutil
-from jupyter_client.manager import AsyncKernelManager
-from jupyter_core.utils import run_sync
 from tqdm import tqdm
 
 from research_lib.config import PROJECT_ROOT
@@ -25,7 +24,7 @@ from research_lib.errors import MissingDataError, ValidationError
 from research_lib.reporting import manifest as files
 from research_lib.reporting.pages import HandedOn, PageError, handed_on, report_files
 from research_lib.reporting.parameters import Project, RunConfig
-from research_lib.reporting.render import above, below, render, render_index
+from research_lib.reporting.render import around, render, render_index
 
 logger = logging.getLogger(__name__)
 
@@ -40,12 +39,11 @@ QUIET = "--log-level=CRITICAL"  # a kernel's warnings about local TCP and its en
 # A kernel ends itself when its parent is gone, but not while it is in compiled code: Linux does it.
 DIE_WITH_PARENT = "_p = __import__('ctypes').CDLL(None).prctl(1, 9)"  # PR_SET_PDEATHSIG, SIGKILL
 # Why a report is made again; of a parameter and a notebook, the line names it.
-NO_REPORT = "there was none"
 CHANGED = {
-    "data": "its data", "code": "the library's code", "environment": "Python or its packages",
+    "notebook": "notebook of {}", "data": "its data", "code": "the library's code",
+    "environment": "Python or its packages",
 }  # fmt: skip
 LONGEST = ("robustness",)  # sections that start first, and that `make report` keeps
-Answer = dict[str, Any]
 Ended = Callable[[], object]  # called after each cell
 
 
@@ -97,7 +95,40 @@ class Task:
     options: Options
 
 
-Answers = Iterator[tuple[Task, Answer]]
+@dataclass(frozen=True)
+class Answer:
+    """What became of one notebook.
+
+    Attributes
+    ----------
+    kind, error : str
+        "" where it is done, else "cell", "kernel", "memory", "time", "data", "stopped" or "worker"
+        (as "page" where it makes no report), and what happened.
+    cell : str
+        Source of the cell that ran last.
+    seconds, peak_memory_mb : float
+    notebook : str
+        The executed notebook.
+    files : mapping of path to bytes
+        Of --profile.
+    record : mapping
+        What the manifest says: hashes of what it was made from, seed, Python and packages.
+    kept : bool
+        It was not run again.
+    """
+
+    kind: str = ""
+    error: str = ""
+    cell: str = ""
+    seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+    notebook: str = ""
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    record: Mapping[str, Any] = field(default_factory=dict)
+    kept: bool = False
+
+
+Answers = Iterable[tuple[Task, Answer]]
 
 
 def run_reports(
@@ -127,29 +158,33 @@ def run_reports(
                 try:
                     # Evaluated even with force: it raises where data are absent.
                     changed = _changes(run, project, options)
-                    if changed or options.force:
-                        due[run.name] = changed
+                    if changed != [] or options.force:
+                        due[run.name] = changed or []
                     else:
                         for name in files.FAILURE:  # notes of a failure that no longer holds
                             (project.reports / run.name / name).unlink(missing_ok=True)
                         outcome[run.name] = "unchanged"
                 except MissingDataError as error:
-                    outcome[run.name] = _skip(run, project, str(error))
+                    outcome[run.name] = f"skipped: {error}"
+                    logger.info("%s: %s", run.name, outcome[run.name])
+                    # Noted in the index only where there is no report of it.
+                    if not (project.reports / run.name / "manifest.json").is_file():
+                        _note(run, project, next(iter(run.parameters)), Answer("data", str(error)))
             for name, became in _work([chosen[name] for name in due], project, options):
-                known = became == "made" and due[name] and due[name] != [NO_REPORT]
-                outcome[name] = f"made: {'; '.join(due[name])}" if known else became
+                why = ": " * bool(due[name]) + "; ".join(due[name])
+                outcome[name] = became + why * (became == "made")
         finally:
             render_index(project)
     return {name: outcome[name] for name in chosen}
 
 
-def _changes(run: RunConfig, project: Project, options: Options) -> list[str]:
-    """Why the report that is there is not that of these inputs; empty where it is."""
+def _changes(run: RunConfig, project: Project, options: Options) -> list[str] | None:
+    """Why the report that is there is not that of these inputs; empty where it is, None if none."""
     now = {one: _inputs(run, one, project.notebook(one)) for one in run.parameters}
     folder = project.reports / run.name
     if not (folder / "manifest.json").is_file():
-        return [NO_REPORT]
-    if found := files.changed_files(folder):
+        return None
+    if found := files.changed_files(folder, whole=options.whole):
         return found
     manifest = files.read_manifest(folder)
     before = {section: record["inputs"] for section, record in manifest["sections"].items()}
@@ -158,9 +193,6 @@ def _changes(run: RunConfig, project: Project, options: Options) -> list[str]:
         lines.append(f"its sections are {', '.join(now)}")
     for section in sorted(now.keys() & before.keys()):
         lines += _section_changes(section, before[section], now[section], run)
-    pages = [name for one in now for name in (f"{one}_summary.html", f"{one}.ipynb")]
-    if options.whole and (absent := [name for name in pages if not (folder / name).is_file()]):
-        lines.append(f"{absent[0]} is not there")
     return list(dict.fromkeys(lines))
 
 
@@ -168,12 +200,12 @@ def _section_changes(section: str, before: Any, now: Any, run: RunConfig) -> Ite
     """One line a difference; of a parameter also where its new value stands."""
     for name in sorted(before["parameters"].keys() | now["parameters"].keys()):
         was, becomes = (one["parameters"].get(name, "absent") for one in (before, now))
-        if files.text_hash(was) != files.text_hash(becomes):
+        if was != files.plain(becomes):
             where = "" if name in run.parameters[section] else ", the notebook's default"
             yield f"{name} of {section} is {becomes!r:.60}{where}, was {was!r:.60}"
-    for name in ("notebook", "data", "code", "environment"):
+    for name, words in CHANGED.items():
         if before.get(name) != now[name]:
-            yield f"{name} of {section}" if name == "notebook" else CHANGED[name]
+            yield words.format(section)
 
 
 def _inputs(run: RunConfig, section: str, notebook: Path) -> dict[str, Any]:
@@ -187,273 +219,207 @@ def _work(runs: list[RunConfig], project: Project, options: Options) -> Iterator
     paths = {one: str(project.notebook(one)).removeprefix(root) for one in project.sections}
     # The longest first, so that no core waits for it at the end.
     order = sorted(project.sections, key=lambda one: one not in LONGEST)
-    answers = {run.name: _kept(run, project, options) for run in runs}
-    due = {run.name: run.parameters.keys() - answers[run.name].keys() for run in runs}
-    pairs = [(run, one) for run in runs for one in order if one in due[run.name]]
+    pairs = [(run, one) for run in runs for one in order if one in run.parameters]
     tasks = [Task(run, one, paths[one], options) for run, one in pairs]
-    total = sum(files.code_cells(project.notebook(task.section)) for task in tasks)
-    for run in (one for one in runs if not due[one.name]):  # nothing of it has to run
-        yield run.name, _finish(run, answers.pop(run.name), project)
+    known = [(task, _kept(task, project)) for task in tasks]
+    kept = [(task, answer) for task, answer in known if answer]
+    due = [task for task, answer in known if not answer]
+    cells = {one: files.code_cells(project.notebook(one)) for one in {t.section for t in due}}
+    answers: dict[str, dict[str, Answer]] = {run.name: {} for run in runs}
+    total = sum(cells[task.section] for task in due)
     with tqdm(total=total, unit="cell", disable=not sys.stderr.isatty()) as bar:
-        for task, answer in _answers(tasks, options, bar):
-            run, became = task.run, f"made in {answer.get('seconds', 0.0):.1f} s"
-            if answer["kind"]:  # an error may quote data, so only its class
-                became = f"failed: {answer['error'].split(':')[0]}; see failure.md"
+        cluster = bool(options.scheduler and due)
+        ran = run_on_dask(due, options) if cluster else run_locally(due, options, bar.update)
+        for task, answer in chain(kept, ran):
+            run, became = task.run, f"made in {answer.seconds:.1f} s"
+            if answer.kind:  # an error may quote data, so only its class
+                became = f"failed: {answer.error.split(':')[0]}; see failure.md"
             logger.info("%s: %s: %s", run.name, task.section, became)
             bar.set_description(f"{run.name}: {task.section}")
+            if cluster and not answer.kept:  # whose cells nobody sees
+                bar.update(cells[task.section])
             answers[run.name][task.section] = answer
             if len(answers[run.name]) == len(run.parameters):
                 # Taken out: ten thousand runs' files do not fit into memory.
                 yield run.name, _finish(run, answers.pop(run.name), project)
 
 
-def _kept(run: RunConfig, project: Project, options: Options) -> dict[str, Answer]:
-    """Answers of the sections that need not run, from their executed notebooks."""
-    folder, found = project.reports / run.name, dict[str, Answer]()
-    if not options.kept or files.changed_files(folder):
-        return found
-    sections = files.read_manifest(folder)["sections"]
-    for one in set(options.kept) & run.parameters.keys() & sections.keys():
-        before, now = sections[one]["inputs"], _inputs(run, one, project.notebook(one))
-        same = all(before[name] == now[name] for name in ("notebook", "parameters", "data"))
-        if same and (path := folder / f"{one}.ipynb").is_file():
-            executed = {"notebook": path.read_text(encoding="utf-8"), "inputs": before}
-            found[one] = refused("", "") | executed | {"files": {}, "record": sections[one]}
-    return found
-
-
-def _answers(tasks: Sequence[Task], options: Options, bar: Any) -> Answers:
-    """Of all tasks, here or on a cluster, of which only whole notebooks move the bar."""
-    if not options.scheduler:
-        yield from run_locally(tasks, options, bar.update)
-    elif tasks:
-        for task, answer in run_on_dask(tasks, options):
-            bar.update(files.code_cells(PROJECT_ROOT / task.notebook))
-            yield task, answer
-
-
-def _skip(run: RunConfig, project: Project, reason: str) -> str:
-    """Without its data a run is noted in the index only where there is no report of it."""
-    logger.info("%s: skipped: %s", run.name, reason)
-    if not (project.reports / run.name / "manifest.json").is_file():
-        _note(run, project, next(iter(run.parameters)), refused("data", reason))
-    return f"skipped: {reason}"
+def _kept(task: Task, project: Project) -> Answer | None:
+    """That of a section which need not run, from its executed notebook."""
+    folder, section = project.reports / task.run.name, task.section
+    if section not in task.options.kept or files.changed_files(folder):
+        return None
+    record = files.read_manifest(folder)["sections"].get(section)
+    if record is None or not (path := folder / f"{section}.ipynb").is_file():
+        return None
+    before, now = record["inputs"], _inputs(task.run, section, project.notebook(section))
+    if any(before[name] != now[name] for name in ("notebook", "parameters", "data")):
+        return None
+    return Answer(notebook=path.read_text(encoding="utf-8"), record=record, kept=True)
 
 
 def _finish(run: RunConfig, answers: Mapping[str, Answer], project: Project) -> str:
     """Place the report, or note the notebook that failed."""
     for section, answer in answers.items():
-        if answer["kind"]:
+        if answer.kind:
             return _note(run, project, section, answer)
-    executed = {one: nbformat.reads(answers[one]["notebook"], 4) for one in run.parameters}
-    manifest = {"configuration": run.identity(), "sections": _records(run, answers)}
-    content = {name: left for one in answers.values() for name, left in one["files"].items()}
-    given, kind = dict[str, HandedOn](), "results"
+    executed = {one: nbformat.reads(answers[one].notebook, 4) for one in run.parameters}
+    records = {one: answers[one].record for one in executed}
+    manifest = {"configuration": run.identity(), "sections": records}
+    content = {name: left for one in answers.values() for name, left in one.files.items()}
+    given = dict[str, HandedOn]()
     try:
         for section, notebook in executed.items():
             given[section] = handed_on(notebook)
-        results, kind = {section: one.results for section, one in given.items()}, "page"
+        results = {section: one.results for section, one in given.items()}
         for section, notebook in executed.items():
-            around = [f(section, results, manifest) for f in (above, below)]
-            content |= report_files(notebook, section, *around)
+            content |= report_files(notebook, section, *around(section, results, manifest))
     except PageError as error:
-        return _note(run, project, section, refused(kind, str(error)))
+        return _note(run, project, section, Answer("page", str(error)))
     content["results.json"] = files.json_bytes(results)
     content[files.RUN] = files.json_bytes(_account(answers, given))
     files.place(project.reports, run.name, content, manifest)
     return "made"
 
 
-def _records(run: RunConfig, answers: Mapping[str, Answer]) -> dict[str, Any]:
-    """What the manifest says of each section."""
-    records = {}
-    for one in run.parameters:
-        made = {"inputs": answers[one]["inputs"], "seed": run.effective[one].get("seed")}
-        records[one] = answers[one].get("record", made | files.origin())
-    return records
-
-
 def _account(answers: Mapping[str, Answer], given: Mapping[str, HandedOn]) -> dict[str, Any]:
     """What differs from run to run: when, how long, how much memory, warnings."""
-    sections = {}
-    for section, one in given.items():
-        own = answers[section]  # a kept one was not run this time
-        known = {"kept": "record" in own, "seconds": round(own.get("seconds", 0.0), 2)}
-        known |= {"peak_memory_mb": round(own["peak_memory_mb"], 1), "operations": one.timings}
-        sections[section] = known | {"warnings": one.warnings.splitlines()}
+    sections = {
+        section: {
+            "kept": answers[section].kept, "seconds": round(answers[section].seconds, 2),
+            "peak_memory_mb": round(answers[section].peak_memory_mb, 1),
+            "operations": one.timings, "warnings": one.warnings.splitlines(),
+        }
+        for section, one in given.items()
+    }  # fmt: skip
     when = datetime.now(UTC).isoformat(timespec="seconds")
     return {"finished": when, "git_commit": files.git_commit(), "sections": sections}
 
 
 def _note(run: RunConfig, project: Project, section: str, answer: Answer) -> str:
     """Leave failure.md and failure.json, beside the last good report where there is one."""
-    failure: Answer = {"name": run.name, "title": run.title, "section": section}
-    failure |= {name: answer[name] for name in ("kind", "error", "cell")}
-    failure |= {"rerun": run.rerun, "parameters": run.parameters.get(section, {})}
+    error = " ".join(answer.error.split())[:500]
+    failure = {
+        "name": run.name, "title": run.title, "section": section, "kind": answer.kind,
+        "error": error, "cell": answer.cell, "rerun": run.rerun,
+        "parameters": run.parameters[section],
+    }  # fmt: skip
     folder = project.reports / run.name
     folder.mkdir(parents=True, exist_ok=True)
     files.write_whole(folder / "failure.md", render("failure.md.j2", failure=failure).encode())
     files.write_whole(folder / "failure.json", files.json_bytes(failure))
-    return f"failed: {section}: {answer['error']}"
+    return f"failed: {section}: {error}"
 
 
-def _unseen() -> None:
-    """Does nothing: there is no progress bar."""
-
-
-class _Manager(AsyncKernelManager):
-    """Of a kernel; knows who talks to it, whose channels papermill leaves open."""
-
-    client_there: Any = None
-
-    def client(self, **options: Any) -> Any:
-        """As any manager's."""
-        self.client_there = super().client(**options)
-        return self.client_there
-
-
-class _Kernel:
-    """A kernel to be started and watched: past a limit it is killed with all that it started."""
-
-    def __init__(self, options: Options, stop: threading.Event, ended: Ended) -> None:
-        self.manager = _Manager(kernel_name="python3")
-        assert self.manager.kernel_spec is not None
-        self.manager.kernel_spec.env.update(ENVIRONMENT)  # beside that of this process
-        self.options, self.stop, self.ended = options, stop, ended
-        self.cell, self.killed_for, self.peak_mb = "", Answer(), 0.0
-        self._over = threading.Event()
-        self._watcher = threading.Thread(target=self._watch)
-
-    def __enter__(self) -> Self:
-        self._watcher.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        try:
-            if self.manager.client_there:
-                self.manager.client_there.stop_channels()
-            alive = run_sync(self.manager.is_alive)()
-            run_sync(self.manager.shutdown_kernel if alive else self.manager.cleanup_resources)()
-        finally:
-            self._over.set()
-            self._watcher.join()
-
-    def begins(self, cell: Any, **_: Any) -> None:
-        """Remember the cell that runs."""
-        if cell.cell_type == "code":
-            self.cell = cell.source
-
-    def ends(self, cell: Any, **_: Any) -> None:
-        """Move the progress bar, for cells that are counted beforehand."""
-        if cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", []):
-            self.ended()
-
-    def _watch(self) -> None:
-        begin = time.monotonic()
-        while not self._over.wait(TICK_SECONDS):
-            memory, family = 0.0, self._family()
-            for process in family:
-                with contextlib.suppress(psutil.Error):
-                    memory += process.memory_info().rss / 1e6
-            self.peak_mb = max(self.peak_mb, memory)
-            self.killed_for = self.killed_for or self._exceeded(time.monotonic() - begin)
-            for process in family if self.killed_for else []:
-                with contextlib.suppress(psutil.Error):
-                    process.kill()
-
-    def _family(self) -> list[psutil.Process]:
-        """The kernel and what it started; nothing before it is there and after its end."""
-        with contextlib.suppress(psutil.Error):
-            if pid := getattr(self.manager.provisioner, "pid", None):
-                kernel = psutil.Process(pid)
-                return [kernel, *kernel.children(recursive=True)]
-        return []
-
-    def _exceeded(self, seconds: float) -> Answer:
-        most_mb, most_seconds = self.options.memory_mb, self.options.seconds
-        if self.stop.is_set():
-            return refused("stopped", "stopped before it was finished")
-        if self.peak_mb > most_mb:
-            return refused("memory", f"used {self.peak_mb:,.0f} MB; the limit is {most_mb:,.0f} MB")
-        late = f"not finished after {most_seconds:,.0f} s, the limit"
-        return refused("time", late) if seconds > most_seconds else {}
-
-
-def run_notebook(task: Task, stop: threading.Event | None = None, ended: Ended = _unseen) -> Answer:
+def run_notebook(
+    task: Task, stop: threading.Event | None = None, ended: Ended | None = None
+) -> Answer:
     """Run one notebook and bring it back executed.
+
+    A kernel that does not come up is started again; a cell that fails is not repeated.
 
     Parameters
     ----------
     task : Task
     stop : threading.Event, optional
         Set from outside to end it early.
-    ended : callable
+    ended : callable, optional
         Called after each cell.
-
-    Returns
-    -------
-    dict
-        `kind` "" where it is done, else "cell", "kernel", "memory", "time", "data" or
-        "stopped", with `error` and `cell`, the source of what ran; `seconds`, `peak_memory_mb`;
-        where done, `notebook` (its text), `files` (path to bytes, of --profile) and `inputs`, the
-        hashes of what it was made from.
     """
     logger.info("%s: %s: started", task.run.name, task.section)
     try:
         inputs = _inputs(task.run, task.section, PROJECT_ROOT / task.notebook)
     except MissingDataError as error:
-        return refused("data", str(error))
-    with tempfile.TemporaryDirectory(prefix="report-", ignore_cleanup_errors=True) as folder:
-        work, begin = Path(folder), time.monotonic()
-        answer = _run_kernels(task, work, stop or threading.Event(), ended)
-        found = () if answer["kind"] else sorted(one for one in work.rglob("*") if one.is_file())
-        left = {one.relative_to(work).as_posix(): one.read_bytes() for one in found}
-        return {**answer, "files": left, "inputs": inputs, "seconds": time.monotonic() - begin}
-
-
-def refused(kind: str, error: str) -> Answer:
-    """The answer of a notebook that was not run, or did not end as one does."""
-    return {"kind": kind, "error": " ".join(error.split())[:500], "cell": "", "peak_memory_mb": 0.0}
-
-
-def _run_kernels(task: Task, work: Path, stop: threading.Event, ended: Ended) -> Answer:
-    """A kernel that does not come up is started again; a cell that fails is not repeated."""
-    for start in range(1, KERNEL_STARTS + 1):
-        wait = min(FIRST_WAIT * 4 ** (start - 1), int(task.options.seconds))
-        with _Kernel(task.options, stop, ended) as kernel:
-            answer = _papermill(task, work, kernel, wait)
-        if not answer["kind"] or kernel.cell or kernel.killed_for:
+        return Answer("data", str(error))
+    stop, begin = stop or threading.Event(), time.monotonic()
+    for start in range(KERNEL_STARTS):
+        answer = _run_kernel(task, FIRST_WAIT * 4**start, stop, ended)
+        if answer.kind != "kernel" or answer.cell:
             break
-        stop.wait(0.5 * start)  # such as a port that another kernel has just taken
-    answer |= kernel.killed_for
-    return {**answer, "cell": kernel.cell, "peak_memory_mb": kernel.peak_mb}
+        stop.wait(0.5 * (start + 1))  # such as a port that another kernel has just taken
+    record = {"inputs": inputs, "seed": task.run.effective[task.section].get("seed")}
+    seconds = time.monotonic() - begin
+    return replace(answer, record=record | files.origin(), seconds=seconds)
 
 
-def _papermill(task: Task, work: Path, kernel: _Kernel, wait: int) -> Answer:
-    """The executed notebook, or what went wrong."""
+def _run_kernel(task: Task, wait: float, stop: threading.Event, ended: Ended | None) -> Answer:
+    """The executed notebook, or what went wrong, after one start of a kernel."""
     import papermill
-    from papermill.exceptions import PapermillExecutionError
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
 
-    lines = [DIE_WITH_PARENT] if sys.platform == "linux" else []
-    if task.options.profile:
-        dump = f"(_p.disable(), _p.dump_stats({str(work / f'{task.section}.prof')!r}))"
-        lines.append("import atexit, cProfile; _p = cProfile.Profile()")
-        lines.append(f"atexit.register(lambda: {dump}); _p.enable()")
-    try:
-        executed = papermill.execute_notebook(
-            str(PROJECT_ROOT / task.notebook), None, task.run.parameters[task.section],
-            kernel_name="python3", progress_bar=False, start_timeout=wait, km=kernel.manager,
-            on_cell_start=kernel.begins, on_cell_executed=kernel.ends,
+    begun, over = [""], threading.Event()
+
+    def ends(cell: Any, **_: Any) -> None:  # the cell that papermill adds is not counted before
+        if ended and "injected-parameters" not in cell.metadata.get("tags", []):
+            ended()
+
+    parameters = task.run.parameters[task.section]
+    with tempfile.TemporaryDirectory(prefix="report-", ignore_cleanup_errors=True) as folder:
+        profile = Path(folder, f"{task.section}.prof")
+        lines = [DIE_WITH_PARENT] if sys.platform == "linux" else []
+        if task.options.profile:
+            dump = f"(_p.disable(), _p.dump_stats({str(profile)!r}))"
+            lines.append("import atexit, cProfile; _p = cProfile.Profile()")
+            lines.append(f"atexit.register(lambda: {dump}); _p.enable()")
+        client = NotebookClient(
+            papermill.execute_notebook(
+                str(PROJECT_ROOT / task.notebook), None, parameters, prepare_only=True
+            ),
+            kernel_name="python3", startup_timeout=int(min(wait, task.options.seconds)),
+            raise_on_iopub_timeout=True, on_cell_executed=ends,
+            on_cell_execute=lambda cell, **_: begun.append(cell.source),
             extra_arguments=[QUIET, *(f"--IPKernelApp.exec_lines={line}" for line in lines)],
         )  # fmt: skip
-    except PapermillExecutionError as error:
-        return refused("cell", f"{error.ename}: {error.evalue}")
-    except (RuntimeError, OSError) as error:  # nbclient's, of a dead kernel and of timeouts
-        return refused("kernel", f"{type(error).__name__}: {error}")
-    return refused("", "") | {"notebook": nbformat.writes(executed)}
+        with ThreadPoolExecutor(1) as pool:
+            watched = pool.submit(_watch, client, task.options, stop, over)
+            try:
+                executed = client.execute(env={**os.environ, **ENVIRONMENT})
+                answer = Answer(notebook=nbformat.writes(executed))
+            except CellExecutionError as error:
+                answer = Answer("cell", f"{error.ename}: {error.evalue}")
+            except (RuntimeError, OSError) as error:  # of a dead kernel and of one that is late
+                answer = Answer("kernel", f"{type(error).__name__}: {error}")
+            finally:
+                over.set()
+        left = {profile.name: profile.read_bytes()} if profile.is_file() else {}
+    killed_for, peak_mb = watched.result()
+    answer = killed_for or answer
+    return replace(answer, cell=begun[-1], peak_memory_mb=peak_mb, files=left)
 
 
-def run_locally(tasks: Sequence[Task], options: Options, ended: Ended = _unseen) -> Answers:
+def _watch(
+    client: Any, options: Options, stop: threading.Event, over: threading.Event
+) -> tuple[Answer | None, float]:
+    """Past a limit, kill the kernel with all that it started; why, and its peak memory, MB."""
+    begin, peak_mb, why = time.monotonic(), 0.0, None
+    while not over.wait(TICK_SECONDS):
+        family = _family(client.km)
+        with contextlib.suppress(psutil.Error):  # where one ends meanwhile, the next look counts
+            peak_mb = max(peak_mb, sum(one.memory_info().rss for one in family) / 1e6)
+        if stop.is_set():
+            why = Answer("stopped", "stopped before it was finished")
+        elif peak_mb > options.memory_mb:
+            limit = f"the limit is {options.memory_mb:,.0f} MB"
+            why = Answer("memory", f"used {peak_mb:,.0f} MB; {limit}")
+        elif time.monotonic() - begin > options.seconds:
+            why = Answer("time", f"not finished after {options.seconds:,.0f} s, the limit")
+        for process in family if why else []:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+    return why, peak_mb
+
+
+def _family(manager: Any) -> list[psutil.Process]:
+    """The kernel and what it started; nothing before it is there and after its end."""
+    with contextlib.suppress(psutil.Error):
+        if pid := getattr(getattr(manager, "provisioner", None), "pid", None):
+            kernel = psutil.Process(pid)
+            return [kernel, *kernel.children(recursive=True)]
+    return []
+
+
+def run_locally(tasks: Sequence[Task], options: Options, ended: Ended | None = None) -> Answers:
     """Each task and its answer once finished; left early, what runs is ended."""
     from dask.system import CPU_COUNT
 
@@ -481,28 +447,23 @@ def run_on_dask(tasks: Sequence[Task], options: Options) -> Answers:
     from distributed.scheduler import KilledWorker
 
     try:
+        # Left in any way, it takes what it has asked for off the cluster.
         with Client(options.scheduler, set_as_default=False) as client:
             client.wait_for_workers(1, timeout=options.worker_seconds)
             futures = {client.submit(run_notebook, task, pure=False): task for task in tasks}
             suspects = []
-            try:
-                for future in as_completed(futures, loop=client.loop):
-                    task = futures.pop(future)
-                    try:
-                        yield task, future.result()
-                    except KilledWorker:  # it took workers with it, or waited beside who did
-                        suspects.append(task)
-                    future.release()  # its files need not stay on the cluster
-                for task in suspects:  # one at a time, so that who is to blame shows
-                    alone = client.submit(run_notebook, task, pure=False)
-                    futures[alone] = task
-                    try:
-                        answer = alone.result()
-                    except KilledWorker as error:
-                        answer = refused("worker", str(error))
-                    yield futures.pop(alone), answer
-            finally:
-                client.cancel(list(futures))
+            for future in as_completed(futures, loop=client.loop):
+                task = futures.pop(future)
+                try:
+                    yield task, future.result()
+                except KilledWorker:  # it took workers with it, or waited beside who did
+                    suspects.append(task)
+                future.release()  # its files need not stay on the cluster
+            for task in suspects:  # one at a time, so that who is to blame shows
+                try:
+                    yield task, client.submit(run_notebook, task, pure=False).result()
+                except KilledWorker as error:
+                    yield task, Answer("worker", str(error))
     except (OSError, FutureCancelledError) as error:
         where = f"scheduler or workers at {options.scheduler} are not there, or runs were cancelled"
         remedy = "what is finished is kept; repeat the call, or leave out --scheduler"

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from research_lib.checks import refuse_unknown
 from research_lib.config import data_files
 from research_lib.errors import ValidationError
@@ -22,7 +24,6 @@ RELATIVE = 1e-6
 ABSOLUTE = 1e-9  # below it a number is rounding noise, such as a residual
 ABSENT = "absent"  # begins the one line that is no fault of the report
 PROSE = ("answer", "verdict")  # sentences of results.json
-MAX_LINES = 10  # differences named of results.json
 
 
 def verify_reports(names: Sequence[str] = (), project: Project | None = None) -> Differences:
@@ -113,16 +114,11 @@ def _described(folder: Path, project: Project) -> RunConfig:
 
 
 def _compared(folder: Path, again: Path) -> Iterator[str]:
-    import pandas as pd
-
     mine, other = files.file_hashes(folder).keys(), files.file_hashes(again).keys()
     lone = sorted(name for name in mine ^ other if not name.endswith(files.MADE_ANEW))
     yield from (f"{name} is made by one run only" for name in lone)
     stated, due = (files.read_json(one / "results.json") for one in (folder, again))
-    lines = list(differing(stated, due))
-    if len(lines) > MAX_LINES:
-        lines[MAX_LINES:] = [f"and {len(lines) - MAX_LINES} more"]
-    yield from (f"results.json: {line}" for line in lines)
+    yield from (f"results.json: {line}" for line in differing(stated, due))
     for name in sorted(name for name in mine & other if name.endswith(".csv")):
         tables = pd.read_csv(folder / name), pd.read_csv(again / name)
         try:
@@ -143,9 +139,6 @@ def differing(stated: Any, due: Any, where: str = "") -> Iterator[str]:
     if kinds == {dict} and stated.keys() == due.keys():
         for key in stated:
             yield from differing(stated[key], due[key], f"{where}.{key}" if where else key)
-    elif kinds == {list} and len(stated) == len(due):
-        for i, pair in enumerate(zip(stated, due, strict=True)):
-            yield from differing(*pair, f"{where}[{i}]")
     elif kinds <= {int, float}:
         if not math.isclose(stated, due, rel_tol=RELATIVE, abs_tol=ABSOLUTE):
             yield f"{where} is {stated}, run again {due}"

@@ -1,6 +1,7 @@
 from research_lib.market.presets import latent_correlation as latent_correlation
 from research_lib.market.presets import latent_memory as latent_memory
 from research_lib.market.presets import price_grid as price_grid
+from research_lib.studies.desk import SyntheticDesk as SyntheticDesk
 from research_lib.studies.desk import fictitious_orders as fictitious_orders
 from research_lib.studies.desk import recovered_parts as recovered_parts
 from research_lib.studies.desk import synthetic_desk as synthetic_desk
@@ -35,6 +36,7 @@ from research_lib.studies.robustness import urgency_frontier as urgency_frontier
 from research_lib.studies.robustness import verdict as verdict
 from research_lib.studies.specification import CHOICES as CHOICES
 from research_lib.studies.specification import multiverse as multiverse
+from research_lib.studies.tca import TAKEN as TAKEN
 from research_lib.studies.tca import cost_sentence as cost_sentence
 from research_lib.studies.tca import forecast_bias as forecast_bias
 from research_lib.studies.tca import forecast_sentence as forecast_sentence

@@ -24,6 +24,7 @@ STRATEGIES = {"fast": (20, 0.0), "slow": (120, 0.0), "patient": (120, 0.5)}
 PARTICIPATION = (0.01, 0.10)  # of the market's expected volume over that time
 CANCELLED = 0.08  # of the orders, halfway
 FEES = {"ALPHA": (0.003, -0.002), "BETA": (0.001, 0.0005)}  # currency a share: removed, added
+N_LEVELS, PART = 10, 0.2  # of books; of the trades of a side, taken by a fictitious order
 LAST_LAG = 1_200.0  # seconds: of the propagator behind a measured kernel
 ARRIVES, FILLS = 1_000_000, 2_000_000  # ns after the book of an interval is shown
 
@@ -52,9 +53,7 @@ class SyntheticDesk(Record):
     session: Session
 
 
-def synthetic_desk(
-    n_orders: int, rng: np.random.Generator, n_days: int = 20, n_levels: int = 10
-) -> SyntheticDesk:
+def synthetic_desk(n_orders: int, rng: np.random.Generator, n_days: int = 20) -> SyntheticDesk:
     """Orders of three strategies in three stocks over some days of minutes.
 
     An order arrives some minutes after its decision and sends equal child orders each minute, which
@@ -68,7 +67,6 @@ def synthetic_desk(
     >>> len(desk.orders), sorted(desk.books)
     (30, ['DEEP', 'THIN', 'WIDE'])
     """
-    number("n_orders", n_orders, 1, integer=True)
     n_days, session = number("n_days", n_days, 1, integer=True), Session(390)
     markets = {name: preset(one, session) for name, one in SYMBOLS.items()}
     plans = _plans(number("n_orders", n_orders, 1, integer=True), n_days, markets, rng)
@@ -76,10 +74,9 @@ def synthetic_desk(
     for symbol, market in markets.items():
         days, mine = [], plans[plans["symbol"] == symbol]
         n = (DAYS_BEFORE + n_days) * session.n_intervals
-        drawn = market.books(n, n_levels, rng, flow=market.flow)
-        opens, closes = (
-            pd.to_datetime(one, utc=True) for one in session.bounds(drawn.days(session))
-        )
+        drawn = market.books(n, N_LEVELS, rng, flow=market.flow)
+        bounds = session.bounds(drawn.days(session))
+        opens, closes = (pd.to_datetime(one, utc=True) for one in bounds)
         for d, (start, end) in enumerate(zip(opens, closes, strict=True)):
             day = drawn.between(start, end)
             executed = [_executed(plan, day) for plan in mine[mine["day"] == d].itertuples()]
@@ -112,9 +109,7 @@ def _plans(
     plans["decided"] = rng.integers(0, 240, n_orders)
     plans["arrival"] = plans["decided"] + rng.integers(0, 10, n_orders)
     plans["cancelled"] = rng.random(n_orders) < CANCELLED
-    flows = {
-        name: one.flow.trades_per_interval * one.flow.mean_size for name, one in markets.items()
-    }
+    flows = {k: one.flow.trades_per_interval * one.flow.mean_size for k, one in markets.items()}
     traded = plans["symbol"].map(flows) * plans["length"]
     plans["shares"] = np.ceil(rng.uniform(*PARTICIPATION, n_orders) * traded)
     return plans
@@ -148,9 +143,8 @@ def _booked(
     assert market.kernel is not None
     displaced = np.where(lags > 0, market.kernel(np.abs(lags)), 0.0)
     carried = float(x @ displaced @ x)
-    arrival, decision, end = day.mid[[plan.arrival, plan.decided, plan.arrival + plan.length // 2]]
-    if not plan.cancelled:
-        end = day.mid[-1]
+    last = plan.arrival + plan.length // 2 if plan.cancelled else -1
+    arrival, decision, end = day.mid[[plan.arrival, plan.decided, last]]
     touch, filled = np.where(rests, -half, half), x.sum()
     parts = {
         "delay": sign * (arrival - decision) * filled,
@@ -218,14 +212,14 @@ def recovered_parts(
 
 
 def fictitious_orders(
-    books: BookSnapshots, n_orders: int, rng: np.random.Generator, session: Session | None = None,
-    minutes: float = 30.0, part: float = 0.2,
+    books: BookSnapshots, n_orders: int, rng: np.random.Generator, *,
+    session: Session | None = None, minutes: float = 30.0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
     """Recorded trades taken as the fills of parent orders that never were.
 
-    An order arrives at a random time of a session on a random side. Its size is `part` of what
+    An order arrives at a random time of a session on a random side. Its size is a fifth of what
     traded on that side in the minutes before, so that it is fixed before its fills. Each later
-    trade of that side fills it with a probability of `part` until it is done or its time is over;
+    trade of that side fills it with a chance of one in five until it is done or its time is over;
     no trade fills two orders. The decision was a minute before. Costs are those of these trades,
     what others paid: nobody decided them together, so that they show no desk's impact or delay.
 
@@ -238,8 +232,6 @@ def fictitious_orders(
     session : Session, optional
     minutes : float
         That an order may take.
-    part : float
-        Above 0 and at most 1.
 
     Returns
     -------
@@ -254,20 +246,18 @@ def fictitious_orders(
     --------
     >>> market = preset("thin_stock", Session(13))
     >>> drawn = market.books(13, 1, np.random.default_rng(0), flow=market.flow)
-    >>> orders, fills = fictitious_orders(drawn, 5, np.random.default_rng(0), market.session)
+    >>> rng = np.random.default_rng(0)
+    >>> orders, fills = fictitious_orders(drawn, 5, rng, session=market.session)
     >>> bool((fills.groupby("order_id")["shares"].sum() <= orders["shares"].max()).all())
     True
     """
     hours, trades = as_session(session), books.trades
     span = np.int64(60e9 * number("minutes", minutes, above=0))
-    part = number("part", part, 0, 1)
     if trades is None or not trades.aggressor.any():
         raise ValidationError("these books have no signed trades; read such a format, or signs=")
     trades = trades.take((trades.aggressor != 0) & (hours.interval_of(trades.time) >= 0))
-    opens, closes = (one + way * span for one, way in zip(
-        hours.bounds(books.days(hours)), (1, -1), strict=True
-    ))  # fmt: skip
-    opens = np.maximum(opens, books.time[0] + span)
+    opens, closes = hours.bounds(books.days(hours))
+    opens, closes = np.maximum(opens, books.time[0]) + span, closes - span
     long_enough = np.flatnonzero(closes > opens)
     if not len(long_enough):
         raise ValidationError(f"no session holds two times {minutes:g} minutes; give fewer")
@@ -277,27 +267,23 @@ def fictitious_orders(
         arrival = int(rng.integers(opens[day], closes[day]))
         start, now, stop = np.searchsorted(trades.time, arrival + span * np.arange(-1, 2))
         before, later = np.arange(start, now), np.arange(now, stop)
-        shares = part * trades.size[before][trades.aggressor[before] == sign].sum()
+        shares = PART * trades.size[before][trades.aggressor[before] == sign].sum()
         later = later[free[later] & (trades.aggressor[later] == sign)]
-        later = later[rng.random(len(later)) < part]
+        later = later[rng.random(len(later)) < PART]
         filled = np.diff(np.minimum(np.cumsum(trades.size[later]), shares), prepend=0.0)
         later, filled = later[filled > 0], filled[filled > 0]
         if not len(later):
             continue
         free[later] = False
-        order: dict[str, Any] = {
-            "order_id": f"{books.symbol} {k:04d}",
-            "symbol": books.symbol,
-            "strategy": "recorded trades",
-        }
-        order |= {"side": "buy" if sign > 0 else "sell", "shares": shares}
-        order |= {"decision_time": arrival - int(60e9), "arrival_time": arrival}
+        order: dict[str, Any] = {"order_id": f"{books.symbol} {k:04d}", "symbol": books.symbol}
+        order |= {"strategy": "recorded trades", "side": "buy" if sign > 0 else "sell"}
+        order |= {"shares": shares, "decision_time": arrival - int(60e9), "arrival_time": arrival}
         orders.append(order | {"due_time": arrival + span, "end_time": arrival + span})
         fill = {"order_id": order["order_id"], "time": trades.time[later], "shares": filled}
         fill["fill_id"] = later  # trades of one time, price and size are different ones
         fills.append(pd.DataFrame(fill | {"price": trades.price[later], "liquidity": "removed"}))
     if not orders:
-        raise ValidationError("no order has a fill; give more minutes or a larger part")
+        raise ValidationError("no order has a fill; give more minutes")
     tables = pd.DataFrame(orders), pd.concat(fills, ignore_index=True)
     for table in tables:
         for name in [name for name in table if name == "time" or name.endswith("_time")]:

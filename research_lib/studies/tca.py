@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 
 from research_lib.evaluation import beside_own, group_costs
-from research_lib.evaluation.tca import Calibration
+from research_lib.evaluation.tca import OWN_LIMITS, Calibration
 from research_lib.wording import interval, more_or_less, significant
 
 SCHEDULES = ["TWAP_bps", "best benchmark_bps", "static optimal_bps"]
-TAKEN = "that only took"
-BIAS = {"total_bps": "bias_bps", "low_bps": "lower_bps", "high_bps": "upper_bps"}
+TAKEN, RESTED = "liquidity taken only", "some resting"
+BIAS = {"total_bps": "bias_bps", **OWN_LIMITS}
+SAME = 0.1  # bps: the replay meets the books of interval starts, own fills those in between
 
 
 def forecast_bias(table: pd.DataFrame) -> pd.DataFrame:
@@ -40,26 +41,26 @@ def forecast_bias(table: pd.DataFrame) -> pd.DataFrame:
 def other_schedules(table: pd.DataFrame) -> pd.DataFrame:
     """What other schedules would have cost beside the desk, of orders that only took liquidity.
 
-    And of those whose fills earned the spread in part, which pay for it in selection: that is not
-    compared.
+    Orders of which some fills earned the spread are a group of their own: selection, by which they
+    pay for it, is not compared.
 
     Returns
     -------
     DataFrame
-        Index orders and schedule, columns of `beside_own`; empty where nothing was replayed.
+        Index fills and schedule, columns of `beside_own`; empty where nothing was replayed.
     """
     known = table.dropna(subset=["own_bps", *SCHEDULES])
     own = known[["day", "value", *SCHEDULES]].assign(**{"the desk": known["own_bps"]})
     took, n_days = known["earned_%"] == 0, len(set(table["day"]))
-    groups = {TAKEN: own[took], "that rested in part": own[~took]}
+    groups = {TAKEN: own[took], RESTED: own[~took]}
     rows = [
-        beside_own(some, "the desk", SCHEDULES, n_days).assign(which=name)
+        beside_own(some, "the desk", SCHEDULES, n_days).assign(fills=name)
         for name, some in groups.items()
         if len(some)
     ]
     if not rows:
         return pd.DataFrame({"difference_bps": []})
-    return pd.concat(rows).rename_axis("schedule").set_index("which", append=True).swaplevel()
+    return pd.concat(rows).rename_axis("schedule").set_index("fills", append=True).swaplevel()
 
 
 def cost_sentence(
@@ -80,11 +81,12 @@ def cost_sentence(
 
     Examples
     --------
-    >>> whole = pd.Series({"total_bps": 9.0, "low_bps": 5.0, "high_bps": 13.0, "walk_bps": 9.0})
+    >>> whole = pd.Series({"total_bps": 9.0, "total_lower_bps": 5.0, "total_upper_bps": 13.0})
+    >>> whole["walk_bps"] = 9.0
     >>> cost_sentence("The 2 orders", whole, ["walk_bps"])[:73]
     'The 2 orders cost 9.00 bps (95 % interval 5.00 to 13.0) against the decis'
     """
-    ends = interval(whole["low_bps"], whole["high_bps"])
+    ends = interval(whole["total_lower_bps"], whole["total_upper_bps"])
     said = f"{whose} cost {significant(whole['total_bps'])} bps"
     said += f" (95 % interval {ends})" if ends else ""
     largest = whole[list(parts)].abs().sort_values(ascending=False).index[:3]
@@ -93,7 +95,7 @@ def cost_sentence(
     if levels:
         said += f" Carried impact is an upper estimate for {', '.join(levels)}."
     if "carried_bps" not in parts:
-        said += " No own impact is known: it stands in the timing."
+        said += " No own impact is known: it is part of timing."
     return said + (" Fees were not given." if "fees_bps" not in parts else "")
 
 
@@ -112,7 +114,8 @@ def forecast_sentence(judged: Calibration | None, bias: pd.DataFrame) -> str:
     if np.isfinite(low):
         said += f" ({interval(low, high)}), which "
         agrees = "agrees with 1" if low <= 1 <= high else "differs from 1"
-        said += "holds both 0 and 1: it says nothing yet" if low <= 0 and high >= 1 else agrees
+        open_ = "includes 0 and 1: the forecast cannot be judged yet"
+        said += open_ if low <= 0 and high >= 1 else agrees
     row = bias.loc["all"]
     ends = interval(row["lower_bps"], row["upper_bps"])
     said += f"; cost less forecast is {significant(row['bias_bps'])} bps"
@@ -131,10 +134,12 @@ def schedules_sentence(others: pd.DataFrame) -> str:
         return "No other schedule could be replayed."
     row = others.loc[(TAKEN, "best benchmark")]
     ends = np.sort(np.abs(row[["lower_bps", "upper_bps"]].to_numpy(float)))
+    said = f"On {row['orders']:.0f} orders that only took liquidity, drawn at random, the best "
+    said += "benchmark would have cost "
+    if abs(row["difference_bps"]) < SAME:
+        return f"{said}the same to {SAME:g} bps in spread, walk and own impact."
+    said += f"{more_or_less(row['difference_bps'])} in spread, walk and own impact"
+    if np.isnan(ends).any():
+        return f"{said}."
     sure = row["lower_bps"] * row["upper_bps"] > 0
-    null = "" if np.isnan(ends).any() else ", not distinguishable from 0"
-    return (
-        f"On {row['orders']:.0f} orders that only took liquidity, drawn at random, the best "
-        f"benchmark would have cost {more_or_less(row['difference_bps'])} in spread, walk and own "
-        f"impact{f' ({interval(*ends)})' if sure else null}."
-    )
+    return f"{said} ({interval(*ends)})." if sure else f"{said}, not distinguishable from 0."

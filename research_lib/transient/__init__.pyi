@@ -5,6 +5,7 @@ from research_lib.transient.calibration import recovery_after_trades as recovery
 from research_lib.transient.flow import LagEstimate as LagEstimate
 from research_lib.transient.flow import SignedFlow as SignedFlow
 from research_lib.transient.flow import clock_flow as clock_flow
+from research_lib.transient.flow import cumulative_effects as cumulative_effects
 from research_lib.transient.flow import flow_autocorrelation as flow_autocorrelation
 from research_lib.transient.flow import propagator as propagator
 from research_lib.transient.flow import propagators_by_event as propagators_by_event

@@ -244,7 +244,8 @@ class LagEstimate(Record):
         if simultaneous:
             rng, none = np.random.default_rng(0), np.zeros(len(self.se))
             draws = rng.multivariate_normal(none, self.cov, SUP_T_DRAWS, method="eigh")
-            if n := self.clusters - 1 if self.clusters else 0:
+            if self.clusters:
+                n = self.clusters - 1
                 draws /= np.sqrt(rng.chisquare(n, (SUP_T_DRAWS, 1)) / n)
             width = float(np.quantile(np.max(np.abs(draws) / self.se, axis=1), 0.95))
         return self.values - width * self.se, self.values + width * self.se
@@ -461,6 +462,16 @@ def cumulative_effects(
     day : (n,) int
     lags : (k,) in `unit`
         Of 1 ... k steps.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> drive = rng.normal(size=(500, 1))
+    >>> level = np.append(0.0, np.cumsum(2.0 * drive[:-1, 0]))  # each step moves it by 2, for good
+    >>> day, lags = np.zeros(500, int), np.arange(1.0, 4.0)
+    >>> (found,) = cumulative_effects(level, drive, day, lags, "trades")
+    >>> found.values.round(6).tolist()
+    [2.0, 2.0, 2.0]
     """
     count, n_lags = len(lags), len(lags) + round(GUARD * len(lags))
     size = 1 + drives.shape[1] * n_lags

@@ -158,7 +158,7 @@ def fit_kernel(estimate: LagEstimate, family: str = "exponential") -> KernelFit:
         kernel,
         life,
         interval,
-        _permanent(kernel, lags, white, estimate),
+        _permanent(kernel, lags, white, estimate.clusters),
         least,
         len(lags) - n_free,
     )
@@ -216,7 +216,7 @@ def _whitened(estimate: LagEstimate) -> tuple[Float, Float, Float]:
     count, n = len(estimate.values), estimate.clusters
     if count < 4:
         raise ValidationError(f"{count} lags do not identify a kernel; estimate 4 or more")
-    most = max(min(MAX_LAGS, n // CLUSTERS_A_LAG), 4) if n else MAX_LAGS
+    most = min(MAX_LAGS, max(n // CLUSTERS_A_LAG, 4)) if n else MAX_LAGS
     kept = np.unique(np.round(np.geomspace(1, count, min(most, count)))).astype(int) - 1
     cov = estimate.cov[np.ix_(kept, kept)] * ((n - 1) / (n - len(kept) - 2) if n else 1.0)
     try:
@@ -272,7 +272,7 @@ def _fitted(family: str, lags: Float, white: Float, life: float, target: Float) 
     return PowerKernel(LN2 / math.log1p(life / shift), coef[0], shift)
 
 
-def _permanent(kernel: DecayKernel, lags: Float, white: Float, estimate: LagEstimate) -> Span:
+def _permanent(kernel: DecayKernel, lags: Float, white: Float, clusters: int) -> Span:
     """The constant with its Wald interval, by all three parameters linearised at the fit."""
     if not isinstance(kernel, ExponentialSumKernel):
         return 0.0, 0.0, 0.0
@@ -282,7 +282,7 @@ def _permanent(kernel: DecayKernel, lags: Float, white: Float, estimate: LagEsti
     lengths = np.linalg.norm(slope, axis=0)
     slope /= np.where(lengths > 0, lengths, 1.0)  # what is singular is so in any unit
     error = math.sqrt(max(linalg.pinvh(slope.T @ slope)[1, 1], 0.0)) / lengths[1]
-    half = quantile(estimate.clusters) * error
+    half = quantile(clusters) * error
     return value, max(value - half, 0.0), value + half
 
 

@@ -22,6 +22,7 @@ from research_lib.evaluation import (
     analyse_orders,
     beside_own,
     calibration,
+    carried_cost,
     checked_desk,
     fill_costs,
     group_costs,
@@ -32,11 +33,9 @@ from research_lib.evaluation import (
     read_fills,
     read_orders,
 )
-from research_lib.evaluation.tca import carried_cost
 from research_lib.impact import ExponentialKernel, ExponentialSumKernel
 from research_lib.market import BookSnapshots, Session, Trades, read_books
-from research_lib.studies import fictitious_orders, recovered_parts, synthetic_desk
-from research_lib.studies.desk import SyntheticDesk
+from research_lib.studies import SyntheticDesk, fictitious_orders, recovered_parts, synthetic_desk
 
 PARTS = list(DESK_PARTS)
 MINUTE = 60 * 10**9
@@ -470,7 +469,7 @@ def test_groups_differ_as_a_weighted_regression_says(table: pd.DataFrame) -> Non
     whole = sm.WLS(table["total_bps"].to_numpy(), np.ones(len(table)), table["value"].to_numpy())
     error = whole.fit(cov_type="cluster", cov_kwds=clusters).bse[0]
     width = stats.t(n_days - 1).ppf(0.975) * error * np.sqrt(n_days / (n_days - 1))
-    assert parts["high_bps"] - parts["total_bps"] == pytest.approx(width)
+    assert parts["total_upper_bps"] - parts["total_bps"] == pytest.approx(width)
     assert parts[PARTS].sum() == pytest.approx(parts["total_bps"])
 
 
@@ -627,14 +626,21 @@ def test_no_forecast_knows_the_days_that_are_traded(
 
 
 @pytest.mark.slow
-def test_an_order_that_leaves_its_session_or_meets_a_halt_has_no_forecast_and_stops_nothing(
+def test_an_order_beyond_its_session_has_no_forecast(
     made: SyntheticDesk, tapes: dict[str, Tape], known: dict[str, Any]
 ) -> None:
     late = made.orders["due_time"] + pd.Timedelta("1D")
     orders = made.orders.assign(due_time=made.orders["due_time"].where(made.orders.index > 0, late))
     found = pre_trade_costs(checked_desk(orders, made.fills, tapes), tapes, known, made.session)
     assert found["forecast_bps"].isna().sum() == 1
-    none = pre_trade_costs(checked_desk(orders, made.fills, tapes), tapes, {}, made.session)
+
+
+@pytest.mark.slow
+def test_without_earlier_sessions_nothing_is_forecast(
+    made: SyntheticDesk, tapes: dict[str, Tape]
+) -> None:
+    desk = checked_desk(made.orders, made.fills, tapes)
+    none = pre_trade_costs(desk, tapes, {}, made.session)
     assert none.shape == (400, 5)
     assert none.isna().all(axis=None)
 
@@ -653,7 +659,7 @@ def test_other_schedules_are_compared_by_pairs() -> None:
 def test_fictitious_orders_are_sized_before_their_fills() -> None:
     market = next(iter(synthetic_desk(1, np.random.default_rng(3), n_days=1).markets.values()))
     books = market.books(2 * 390, 1, np.random.default_rng(3), flow=market.flow)
-    orders, fills = fictitious_orders(books, 40, np.random.default_rng(3), market.session)
+    orders, fills = fictitious_orders(books, 40, np.random.default_rng(3), session=market.session)
     assert not fills.duplicated("time").any(), "no trade fills two orders"
     trades = books.trades
     assert trades is not None
@@ -665,11 +671,11 @@ def test_fictitious_orders_are_sized_before_their_fills() -> None:
         )
         assert order["shares"] == pytest.approx(0.2 * trades.size[before].sum())
     two = fictitious_orders(
-        dataclasses.replace(books, symbol="B"), 5, np.random.default_rng(3), market.session
+        dataclasses.replace(books, symbol="B"), 5, np.random.default_rng(3), session=market.session
     )
     assert not set(two[0]["order_id"]) & set(orders["order_id"])
-    with pytest.raises(ValidationError, match="part must be"):
-        fictitious_orders(books, 5, np.random.default_rng(3), market.session, part=2.0)
+    with pytest.raises(ValidationError, match="minutes must be"):
+        fictitious_orders(books, 5, np.random.default_rng(3), minutes=-1.0)
     desk = checked_desk(orders, fills, {books.symbol: Tape.of(books, market.session)}, ["all"])
     assert len(desk.fills) == len(fills)
 
@@ -699,8 +705,13 @@ def test_a_kernel_of_another_kind_is_carried_too(
     made: SyntheticDesk, tapes: dict[str, Tape]
 ) -> None:
     desk = checked_desk(made.orders.iloc[:20], made.fills, tapes)
-    quick = {name: CarriedImpact("measured", ExponentialKernel(10.0, 1e-5)) for name in tapes}
+    quick = {name: CarriedImpact("measured", ExponentialKernel(1e-3, 1e-5)) for name in tapes}
     found = analyse_orders(desk, tapes, quick)
-    assert found["carried_bps"].abs().max() < 1e-9, "gone within a minute"
+    name = found["carried_bps"].idxmax()
+    mine = made.fills[made.fills["order_id"] == name]
+    t, x = mine["time"].astype("int64").to_numpy() / 1e9, mine["shares"].to_numpy()
+    lags = np.subtract.outer(t, t)
+    pairs = x @ np.where(lags > 0, 1e-5 * np.exp(-1e-3 * lags), 0.0) @ x
+    assert found.loc[name, "carried_bps"] == pytest.approx(1e4 * pairs / found.loc[name, "value"])
     bare = analyse_orders(desk, tapes)
     np.testing.assert_allclose(found["total_bps"], bare["total_bps"], rtol=0, atol=1e-9)

@@ -7,7 +7,10 @@ stops, for costs are flat at their optimum.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from research_lib.errors import OptimizationError, ValidationError
@@ -271,18 +274,16 @@ def test_concave_totals_are_refused_with_the_reason() -> None:
 
 
 def test_caps_from_participation_and_blackouts() -> None:
+    closed = [False, False, False, True]
     caps = share_caps(
-        4, max_shares=500, participation_rate=0.1, volume=[1e4, 2e3, 1e4, 1e4], blackout=[3]
+        4, max_shares=500, participation_rate=0.1, volume=[1e4, 2e3, 1e4, 1e4], blackout=closed
     )
     assert caps.tolist() == [500, 200, 500, 0]
-    assert share_caps(4, blackout=np.array([True, False, False, True])).tolist() == [
-        0,
-        np.inf,
-        np.inf,
-        0,
-    ]
     result = allocate(LinearImpact(np.ones(4)), 900, max_shares=caps)
     assert result.shares == pytest.approx([350, 200, 350, 0], rel=1e-12)
+    labelled = pd.Series(closed).iloc[::-1]
+    assert share_caps(4, blackout=labelled).tolist() == [np.inf] * 3 + [0.0]
+    assert share_caps(4, max_shares=pd.Series(caps).iloc[::-1]).tolist() == caps.tolist()
 
 
 @pytest.mark.parametrize(
@@ -292,13 +293,15 @@ def test_caps_from_participation_and_blackouts() -> None:
         ({"volume": 100}, "go together"),
         ({"participation_rate": 1.5, "volume": 100}, "participation_rate must be at most 1"),
         ({"participation_rate": 0.1, "volume": -1}, "volume must be at least 0"),
-        ({"blackout": [4]}, "blackout must be a mask"),
-        ({"blackout": [True, False]}, "blackout must be a mask"),
+        ({"blackout": [0, 1, 2, 3]}, "blackout must be a mask"),
+        ({"blackout": ["a"]}, "blackout must be a mask"),
+        ({"blackout": [True, False]}, r"blackout must be .* \(4,\)"),
+        ({"blackout": pd.Series([True] * 4, [1, 2, 3, 4])}, "intervals are labelled 0 to 3"),
     ],
 )
-def test_caps_that_make_no_sense_are_refused(settings: dict[str, object], message: str) -> None:
+def test_caps_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
-        share_caps(4, **settings)  # type: ignore[arg-type]
+        share_caps(4, **settings)
 
 
 def test_relaxed_bounds_are_the_smallest_that_admit_the_order_and_are_reported() -> None:

@@ -10,14 +10,7 @@ import pytest
 
 from research_lib import ImpactModel, OptimizerConfig, TradeAllocator
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution import (
-    Schedule,
-    allocate,
-    allocate_many,
-    almgren_chriss,
-    share_caps,
-    vwap,
-)
+from research_lib.execution import Schedule, allocate, allocate_many, almgren_chriss, vwap
 from research_lib.impact import ExponentialKernel, LinearImpact, PiecewiseLinearImpact
 
 CURVE = LinearImpact(np.array([1e-5, 2e-5, 3e-5]), 0.01)
@@ -77,13 +70,6 @@ def model() -> ImpactModel:
         (lambda: vwap(100, "x"), "volume must be numbers"),
         (lambda: vwap(100, 5), r"volume must be \(n,\), .*got shape \(\): 5"),
         (lambda: Schedule([1, "x"], "a"), "scheduled shares must be numbers"),  # type: ignore[arg-type]
-        (lambda: share_caps(3, blackout=["a"]), "blackout must be a mask"),
-        (lambda: share_caps(3, blackout=[1.7]), "blackout must be a mask"),
-        (
-            lambda: share_caps(20, blackout=[0, 1] * 10),
-            "of booleans, or intervals from 0 to 19, each once",
-        ),
-        (lambda: share_caps(3, blackout=[[1], [2, 3]]), "blackout must be a mask"),
         (lambda: chriss(min_shares="x"), "min_shares must be a number or"),
         (lambda: chriss(min_shares=[1, 2]), "min_shares must be a number or"),
         (lambda: chriss(min_shares=-100), "min_shares must be at least 0, got -100"),
@@ -94,10 +80,6 @@ def model() -> ImpactModel:
 def test_wrong_input_is_named(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         call()
-
-
-def test_a_set_of_intervals_is_a_blackout() -> None:
-    assert share_caps(3, blackout={2, 1}).tolist() == [np.inf, 0, 0]
 
 
 @pytest.mark.parametrize(

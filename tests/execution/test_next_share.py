@@ -71,13 +71,13 @@ def test_bounds_that_fix_every_child_order_leave_no_price() -> None:
 
 @pytest.mark.parametrize("bound", [None, 0.0])
 @pytest.mark.parametrize("kernel", [ExponentialKernel(0.5, 1e-5), PowerKernel(0.5, 1e-5, 1.0)])
-def test_the_next_share_of_a_transient_schedule_is_held_too(
+def test_the_next_share_of_a_transient_schedule_costs_its_marginal_cost(
     kernel: DecayKernel, bound: float | None
 ) -> None:
     def objective(shares: float) -> tuple[float, float]:
-        risk = {"risk_aversion": 1e-6, "volatility": 0.5, "temporary": 1e-6}
-        found = transient_schedule(kernel, [0, 1, 2, 3], shares, min_shares=bound, **risk)
-        return found.cost + found.penalty, found.marginal_cost
+        times = [0, 1, 2, 3]
+        found = transient_schedule(kernel, times, shares, min_shares=bound, temporary=1e-6)
+        return found.cost, found.marginal_cost
 
     step = 0.01
     slope = (objective(1_000 + step)[0] - objective(1_000 - step)[0]) / (2 * step)

@@ -16,14 +16,12 @@ from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution import (
     Schedule,
     allocate,
-    allocate_many,
     almgren_chriss,
     efficient_frontier,
     least_value_at_risk,
     portfolio_schedule,
     pov,
     price_portfolio,
-    share_caps,
     twap,
     vwap,
 )
@@ -45,24 +43,6 @@ def test_a_lot_that_floats_do_not_count_is_refused(lot: float, on_infeasible: st
         allocate(
             LinearImpact(SHAPE), 1e4, lot_size=lot, max_shares=9e3, on_infeasible=on_infeasible
         )
-
-
-@pytest.mark.parametrize("n", [3, 7, 390])
-def test_float32_caps_and_floors_that_admit_the_order_admit_it(n: int) -> None:
-    curve, order = LinearImpact(np.linspace(1, 2, n) * 1e-5), 12_345.7
-    caps = np.full(n, order / n, np.float32)
-    caps *= np.float32(1 - 6e-8)
-    assert caps.astype(float).sum() < order
-    capped = allocate(curve, order, max_shares=caps)
-    assert capped.shares.sum() == pytest.approx(order, rel=1e-12)
-    assert capped.shares == pytest.approx(caps, rel=2e-7)
-    floors = np.full(n, order / n, np.float32) * np.float32(1 + 6e-8)
-    floored = allocate(curve, order, min_shares=floors)
-    assert floored.shares.sum() == pytest.approx(order, rel=1e-12)
-    many = allocate_many(curve.take(np.tile(np.arange(n), 2)), [order, order], max_shares=caps)
-    np.testing.assert_allclose(many.shares, [capped.shares] * 2, rtol=1e-12)
-    with pytest.raises(OptimizationError, match=r"cap admits 12345\.\d+ of 12345\.7|cap admits"):
-        allocate(curve, order, max_shares=caps.astype(float))
 
 
 def test_a_refusal_shows_digits_that_differ() -> None:
@@ -106,12 +86,9 @@ def test_labels_of_other_assets_are_refused() -> None:
 def test_labelled_intervals_are_aligned_or_refused() -> None:
     caps = np.array([100.0, 400.0, 300.0, 200.0, 500.0])
     backwards = pd.Series(caps, range(5)).iloc[::-1]
-    assert share_caps(5, max_shares=backwards).tolist() == caps.tolist()
     assert vwap(1500, backwards).shares.tolist() == vwap(1500, caps).shares.tolist()
     assert pov(300, backwards, 0.5).shares.tolist() == pov(300, caps, 0.5).shares.tolist()
     assert Schedule(backwards, "given").shares.tolist() == caps.tolist()
-    closed = pd.Series(caps > 450, range(5)).iloc[::-1]
-    assert share_caps(5, blackout=closed).tolist() == [np.inf] * 4 + [0.0]
     curve = LinearImpact(SHAPE)
     plain, labelled = (
         allocate(curve, 1_000, max_shares=given, risk_aversion=1e-3, covariance=given)

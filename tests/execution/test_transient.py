@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from scipy.linalg import solve
 
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution import Allocation, almgren_chriss, obizhaeva_wang, transient_schedule
+from research_lib.execution import Allocation, obizhaeva_wang, transient_schedule
 from research_lib.impact import (
     ExponentialKernel,
     ExponentialSumKernel,
@@ -41,12 +41,7 @@ KERNELS = {
 EXTRAS: dict[str, Callable[[int], dict[str, object]]] = {
     "alone": lambda n: {},
     "temporary": lambda n: {"temporary": 1e-5},
-    "risk": lambda n: {"temporary": 2e-5, "risk_aversion": 1e-6, "volatility": 0.5},
-    "varying": lambda n: {
-        "temporary": np.linspace(1e-5, 5e-5, n),
-        "risk_aversion": 1e-6,
-        "volatility": np.linspace(0.7, 0.3, n),
-    },
+    "varying": lambda n: {"temporary": np.linspace(1e-5, 5e-5, n)},
 }
 
 
@@ -58,27 +53,17 @@ def grid(n: int, even: bool) -> np.ndarray:
     )
 
 
-def hessian_of(
-    kernel: object, times: np.ndarray, extra: dict[str, object]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Hessian and linear part of the whole cost, from their definitions."""
-    n = len(times)
-    hessian = kernel_matrix(kernel, times) + 2 * np.diag(
-        np.broadcast_to(extra.get("temporary", 0.0), n)
-    )  # type: ignore[arg-type]
-    held = np.tril(np.ones((n, n)))
-    sigma = np.broadcast_to(extra.get("volatility", 0.0), n)  # type: ignore[call-overload]
-    weight = np.diag(
-        float(extra.get("risk_aversion", 0.0)) * sigma**2 * np.append(np.diff(times), 0.0)
-    )  # type: ignore[arg-type]
-    return hessian + 2 * held.T @ weight @ held, -2 * S * held.T @ np.diag(weight)
+def hessian_of(kernel: object, times: np.ndarray, extra: dict[str, object]) -> np.ndarray:
+    """Hessian of the whole cost, from its definition."""
+    temporary = np.broadcast_to(extra.get("temporary", 0.0), len(times))  # type: ignore[call-overload]
+    return kernel_matrix(kernel, times) + 2 * np.diag(temporary)  # type: ignore[arg-type]
 
 
-def dense(hessian: np.ndarray, linear: np.ndarray) -> np.ndarray:
-    """The least of x'Hx/2 + c'x with sum S: one dense system."""
-    n = len(linear)
+def dense(hessian: np.ndarray) -> np.ndarray:
+    """The least of x'Hx/2 with sum S: one dense system."""
+    n = len(hessian)
     system = np.block([[hessian, np.ones((n, 1))], [np.ones((1, n)), np.zeros((1, 1))]])
-    return solve(system, np.append(-linear, S))[:n]
+    return solve(system, np.append(np.zeros(n), S))[:n]
 
 
 @pytest.mark.parametrize("extra", EXTRAS)
@@ -90,7 +75,7 @@ def test_every_structure_agrees_with_a_dense_solution(
 ) -> None:
     times, terms = grid(n, even), EXTRAS[extra](n)
     found = transient_schedule(KERNELS[name], times, S, **terms)  # type: ignore[arg-type]
-    expected = dense(*hessian_of(KERNELS[name], times, terms))
+    expected = dense(hessian_of(KERNELS[name], times, terms))
     assert found.shares == pytest.approx(expected, rel=1e-9, abs=1e-9 * np.abs(expected).max())
     assert found.shares.sum() == pytest.approx(S, abs=1e-6)
     assert found.duality_gap <= 1e-12
@@ -103,7 +88,7 @@ def test_long_regular_grids_agree_with_a_dense_solution() -> None:
     long = transient_schedule(kernel, times, S, temporary=1e-5)
     short = transient_schedule(kernel, times[:-1], S, temporary=1e-5)
     for found, at in ((long, times), (short, times[:-1])):
-        expected = dense(*hessian_of(kernel, at, {"temporary": 1e-5}))
+        expected = dense(hessian_of(kernel, at, {"temporary": 1e-5}))
         assert found.shares == pytest.approx(expected, rel=1e-9)
 
 
@@ -111,9 +96,8 @@ def test_long_regular_grids_agree_with_a_dense_solution() -> None:
     ("kernel", "even", "terms", "method"),
     [
         ("exponential", False, "alone", "closed form"),
-        ("exponential", True, "risk", "sparse system"),
+        ("exponential", True, "varying", "sparse system"),
         ("sum", False, "alone", "sparse system"),
-        ("power", True, "risk", "Cholesky"),
         ("power", True, "varying", "Cholesky"),
         ("power", False, "alone", "Cholesky"),
     ],
@@ -126,7 +110,7 @@ def test_the_solver_names_its_method(kernel: str, even: bool, terms: str, method
 
 
 @pytest.mark.parametrize("cap", [np.inf, 1.3, 1.01])
-@pytest.mark.parametrize("extra", ["alone", "risk", "varying"])
+@pytest.mark.parametrize("extra", ["alone", "varying"])
 @pytest.mark.parametrize("even", [True, False])
 @pytest.mark.parametrize("name", KERNELS)
 def test_bounded_schedules_agree_with_cvxpy(name: str, even: bool, extra: str, cap: float) -> None:
@@ -136,10 +120,10 @@ def test_bounded_schedules_agree_with_cvxpy(name: str, even: bool, extra: str, c
     times, terms = grid(n, even), EXTRAS[extra](n)
     upper = cap * S / n
     found = transient_schedule(KERNELS[name], times, S, min_shares=0, max_shares=upper, **terms)  # type: ignore[arg-type]
-    hessian, linear = hessian_of(KERNELS[name], times, terms)
+    hessian = hessian_of(KERNELS[name], times, terms)
     unit = hessian.max()
     x = cp.Variable(n)
-    objective = 0.5 * cp.quad_form(x, cp.psd_wrap(hessian / unit)) + (linear / (unit * S)) @ x
+    objective = 0.5 * cp.quad_form(x, cp.psd_wrap(hessian / unit))
     bounds = [cp.sum(x) == 1, x >= 0] + ([x <= upper / S] if np.isfinite(upper) else [])
     cp.Problem(cp.Minimize(objective), bounds).solve(
         solver="CLARABEL", tol_gap_abs=1e-13, tol_gap_rel=1e-13, tol_feas=1e-13
@@ -204,24 +188,16 @@ def test_where_sets_of_bounds_repeat_the_optimum_is_found_one_bound_at_a_time(se
     assert price[x > lower].max() <= price[x < upper].min() + 1e-8 * np.abs(price).max()
 
 
-def test_cost_is_that_of_the_price_path_and_risk_is_a_penalty() -> None:
+def test_cost_is_that_of_the_price_path() -> None:
     times, kernel = grid(25, False), KERNELS["power"]
-    found = transient_schedule(
-        kernel, times, S, temporary=1e-5, permanent=2e-6, risk_aversion=1e-6, volatility=0.4
-    )
-    path = price_path(kernel, times, found.shares, temporary=1e-5, permanent=2e-6)
+    found = transient_schedule(kernel, times, S, temporary=1e-5)
+    path = price_path(kernel, times, found.shares, temporary=1e-5)
     assert found.cost == pytest.approx(path.cost, rel=1e-12)
-    held = S - np.cumsum(found.shares)[:-1]
-    assert found.penalty == pytest.approx(
-        1e-6 * 0.4**2 * np.sum(held**2 * np.diff(times)), rel=1e-9
-    )
 
 
 def test_marginal_cost_is_what_one_more_share_costs() -> None:
     def whole(shares: float) -> Allocation:
-        return transient_schedule(
-            KERNELS["power"], np.arange(20.0), shares, temporary=1e-5, permanent=2e-6
-        )
+        return transient_schedule(KERNELS["power"], np.arange(20.0), shares, temporary=1e-5)
 
     slope = (whole(S + 1).cost - whole(S - 1).cost) / 2
     assert whole(S).marginal_cost == pytest.approx(slope, rel=1e-9)
@@ -240,20 +216,6 @@ def test_without_decay_or_memory_the_schedule_is_that_of_temporary_impact() -> N
     )  # no decay: permanent impact, the same for every schedule
     lasting = transient_schedule(constant, np.arange(30.0), S, temporary=eta)
     assert lasting.shares == pytest.approx(S / eta / np.sum(1 / eta), rel=1e-9)
-
-
-def test_memory_to_none_under_risk_aversion_is_almgren_chriss() -> None:
-    eta, sigma, risk = 2.5e-6, 0.95, 1e-5
-    found = transient_schedule(
-        ExponentialKernel(1e3, 1e-9),
-        np.arange(5.0),
-        1e6,
-        temporary=eta - 5e-10,
-        risk_aversion=risk,
-        volatility=sigma,
-    )
-    expected = almgren_chriss(1e6, 5, volatility=sigma, temporary=eta, risk_aversion=risk)
-    assert found.shares == pytest.approx(expected.shares, rel=1e-9)
 
 
 def test_equal_intervals_forget_everything_and_trade_equally() -> None:
@@ -315,9 +277,6 @@ def test_a_gaussian_kernel_alternates_unless_floors_forbid_it() -> None:
         ({"times": [0.0, 0.0]}, "times must rise strictly"),
         ({"temporary": -1.0}, "temporary must be"),
         ({"temporary": [1.0, 2.0]}, r"temporary must be a number or \(3,\)"),
-        ({"risk_aversion": 1.0}, "risk_aversion needs volatility"),
-        ({"risk_aversion": -1.0, "volatility": 1.0}, "risk_aversion must be at least 0"),
-        ({"permanent": -1.0}, "permanent must be at least 0"),
         ({"min_shares": np.nan}, "min_shares must be"),
         ({"kernel": lambda lags: 1.0 - 2.0 * lags}, "not positive definite"),
         ({"kernel": lambda lags: lags**-0.5}, "not finite at lag 0"),

@@ -96,20 +96,12 @@ def test_scipy_and_cvxpy_agree_under_a_kernel_without_a_state_form() -> None:
 
 def test_linear_curves_are_the_temporary_impact_of_the_transient_schedule() -> None:
     times = np.cumsum(np.random.default_rng(1).uniform(0.3, 2.0, N))
-    both: dict[str, Any] = {"min_shares": 0.0, "max_shares": 300.0, "risk_aversion": 1e-5}
+    both: dict[str, Any] = {"min_shares": 0.0, "max_shares": 300.0}
     for kernel in KERNELS.values():
-        direct = transient_schedule(kernel, times, S, temporary=BETA, volatility=0.1, **both)
-        through = allocate(
-            LinearImpact(BETA),
-            S,
-            kernel=kernel,
-            times=times,
-            covariance=0.01 * np.append(np.diff(times), 0),
-            **both,
-        )
+        direct = transient_schedule(kernel, times, S, temporary=BETA, **both)
+        through = allocate(LinearImpact(BETA), S, kernel=kernel, times=times, **both)
         assert through.shares == pytest.approx(direct.shares, rel=1e-9, abs=1e-9 * S)
         assert through.cost == pytest.approx(direct.cost, rel=1e-10)
-        assert through.penalty == pytest.approx(direct.penalty, rel=1e-9)
 
 
 @pytest.mark.parametrize("family", CURVES)

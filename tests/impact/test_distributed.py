@@ -109,7 +109,7 @@ def test_two_workers_give_the_same_bit_by_bit(
 def test_fits_made_on_the_workers_are_those_made_here(
     folder: Path, serial: dict[str, ImpactMoments], client: Client
 ) -> None:
-    fit = partial(fit_impact, model_type="power", by="bucket", n_buckets=2)
+    fit = partial(fit_impact, model_type="power", by="pooled")
     for symbol, found in moments_of_store(folder, SIZES, "buy", SESSION, then=fit, client=client):
         pd.testing.assert_frame_equal(found.params, fit(serial[symbol]).params, check_exact=True)
         pd.testing.assert_frame_equal(found.bse, fit(serial[symbol]).bse, check_exact=True)

@@ -87,13 +87,10 @@ def test_noise_free_intervals_return_their_coefficients(
 
 
 @pytest.mark.parametrize(("family", "estimator"), CASES)
-@pytest.mark.parametrize("by", ["bucket", "pooled"])
-def test_noise_free_buckets_and_the_pooled_day_do_so_too(
-    family: str, estimator: str, by: str
-) -> None:
+def test_the_noise_free_pooled_day_does_so_too(family: str, estimator: str) -> None:
     one = CURVES[family].take(np.zeros(12, int))
     fit = fit_impact(
-        walked(one, SIZES, 2), family, estimator=estimator, by=by, n_buckets=4, n_intervals=12
+        walked(one, SIZES, 2), family, estimator=estimator, by="pooled", n_intervals=12
     )
     assert fit.params.to_numpy() == pytest.approx(coefficients(one, family), rel=1e-8)
 

@@ -300,7 +300,6 @@ def test_summary_names_what_was_known() -> None:
 
 OTHER_CHOICES = [
     {"by": "pooled"},
-    {"by": "bucket"},
     {"estimator": "weighted"},
     {"errors": "hc3"},
     {"censoring": "drop"},
@@ -344,9 +343,6 @@ def test_fit_impact_and_fit_forms_have_the_same_defaults(rng: np.random.Generato
     assert same(fit_forms(frame, ["nonlinear"])["nonlinear"], default)
     for options in OTHER_CHOICES:
         assert not same(fit_impact(frame, "nonlinear", **options), default), options  # type: ignore[arg-type]
-    by_bucket = fit_impact(frame, "nonlinear", by="bucket")
-    assert same(fit_forms(frame, ["nonlinear"], by="bucket")["nonlinear"], by_bucket)
-    assert not same(fit_impact(frame, "nonlinear", by="bucket", n_buckets=12), by_bucket)
 
 
 def test_a_fit_shows_itself_as_a_table(rng: np.random.Generator) -> None:

@@ -171,9 +171,7 @@ def test_moments_that_differ_do_not_add(curves: SlippageCurves) -> None:
         )
 
 
-@pytest.mark.parametrize(
-    ("option", "value"), [("errors", "hc3"), ("errors", "snapshot"), ("errors", "newey-west")]
-)
+@pytest.mark.parametrize(("option", "value"), [("errors", "hc3"), ("errors", "snapshot")])
 def test_what_needs_rows_is_refused_of_moments(
     curves: SlippageCurves, option: str, value: str
 ) -> None:

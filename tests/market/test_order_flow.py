@@ -118,12 +118,10 @@ def test_trades_of_books_closer_than_an_interval_end_before_the_next_book(
     time = whole.time.copy()
     time[5] = time[4]
     whole = dataclasses.replace(whole, time=time)
-    trades = OrderFlow().attach(whole, Session(13), rng).trades
-    assert trades is not None
-    book = np.searchsorted(whole.time, trades.time, side="right") - 1
+    met, at, *_ = OrderFlow().arrivals(whole.time, Session(13), rng)
+    book = np.searchsorted(whole.time, at, side="right") - 1
     apart = book != 5
-    touch = np.where(trades.aggressor > 0, whole.ask_price[book, 0], whole.bid_price[book, 0])
-    assert np.array_equal(trades.price[apart], touch[apart])
+    assert np.array_equal(met[apart], book[apart])
 
 
 @pytest.mark.parametrize(

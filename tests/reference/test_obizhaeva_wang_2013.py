@@ -91,9 +91,7 @@ def test_the_papers_recursion_is_the_closed_form(n: int, decay: float, permanent
     expected = recursion(X, n, decay, 5_000.0, permanent, 1.0)
     times = np.linspace(0, 1, n + 1)
     assert obizhaeva_wang(X, times, decay) == pytest.approx(expected, rel=1e-8)
-    found = transient_schedule(
-        ExponentialKernel(decay, 1 / 5_000 - permanent), times, X, permanent=permanent
-    )
+    found = transient_schedule(ExponentialKernel(decay, 1 / 5_000 - permanent), times, X)
     assert found.shares == pytest.approx(expected, rel=1e-8)
 
 

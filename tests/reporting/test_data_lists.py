@@ -22,7 +22,7 @@ def test_all_lists_of_files_are_data_of_the_run() -> None:
     [
         (
             {"daily_file_names": ["/etc/passwd"]},
-            "daily_file_names: '/etc/passwd' must be a path below RESEARCH_DATA",
+            "daily_file_names.0: '/etc/passwd' must be a path below RESEARCH_DATA",
         ),
         ({"daily_file_names": ["a/../../b.zip"]}, "must be a path below RESEARCH_DATA"),
         ({"quote_file_names": [7]}, "quote_file_names.0: Input should be a valid string, got 7"),

@@ -28,7 +28,7 @@ KINDS = {
     "hoard": "memory",
     "die": "kernel",
     "fail": "cell",
-    "silent": "results",
+    "silent": "page",
     "absent": "data",
 }
 LIMITS = (

@@ -324,7 +324,7 @@ def test_a_report_asked_for_by_name_is_made_again_where_its_page_is_not_there(
     (tiny.reports / "one" / "strategy_summary.html").unlink()
     assert verify_files(tiny.reports / "one") == [], "few pages are committed"
     assert run_reports([run], tiny) == {"one": "unchanged"}
-    made = {"one": "made: strategy_summary.html is not there"}
+    made = {"one": "made: strategy_summary.html is missing"}
     assert run_reports([run], tiny, Options(whole=True)) == made
 
 

@@ -17,6 +17,7 @@ from research_lib.transient import (
     LagEstimate,
     SignedFlow,
     clock_flow,
+    cumulative_effects,
     flow_autocorrelation,
     price_path,
     propagator,
@@ -24,7 +25,6 @@ from research_lib.transient import (
     response_function,
     trade_flow,
 )
-from research_lib.transient.flow import cumulative_effects
 
 SECOND = 10**9
 MORNING = 1_704_207_600_000_000_000  # 2024-01-02 10:00 New York

@@ -19,6 +19,7 @@ from matplotlib.ticker import LogFormatter
 from research_lib.checks import ArrayLike
 from research_lib.errors import ValidationError
 from research_lib.market import Session
+from research_lib.reporting.manifest import write_whole
 from research_lib.wording import significant
 
 Style = dict[str, Any]
@@ -93,7 +94,7 @@ def save_figure(drawn: Axes | Figure, path: str | Path) -> Path:
     Raises
     ------
     ValidationError
-        A folder that does not exist, an unknown format, Axes of no figure.
+        An unknown format.
 
     Examples
     --------
@@ -102,21 +103,19 @@ def save_figure(drawn: Axes | Figure, path: str | Path) -> Path:
     >>> save_figure(figure, Path(tempfile.mkdtemp(), "empty.png")).name
     'empty.png'
     """
-    figure: Any = drawn if isinstance(drawn, Figure) else drawn.get_figure(root=True)
     target = Path(path)
-    if not target.parent.is_dir():
-        raise ValidationError(f"folder {target.parent} does not exist; make it first")
-    kind, kinds = target.suffix.lstrip(".") or "png", figure.canvas.get_supported_filetypes()
-    if kind.lower() not in kinds:
-        raise ValidationError(f"no figure is written as .{kind}; choose from {', '.join(kinds)}")
-    part = target.with_name(f".{target.name}.part")
-    part.write_bytes(figure_bytes(figure, kind))
-    return part.replace(target)
+    try:
+        content = figure_bytes(drawn, target.suffix.lstrip(".") or "png")
+    except ValueError as error:
+        raise ValidationError(f"no figure is written as {target.suffix}: {error}") from error
+    write_whole(target, content)
+    return target
 
 
-def figure_bytes(figure: Figure, kind: str = "png") -> bytes:
-    """A figure as the bytes of a file, the same for the same drawing."""
-    stream = io.BytesIO()
+def figure_bytes(drawn: Axes | Figure, kind: str = "png") -> bytes:
+    """A figure, or that of an Axes, as the bytes of a file, the same for the same drawing."""
+    stream, figure = io.BytesIO(), drawn.get_figure(root=True)
+    assert figure is not None, "axes that were taken out of their figure"
     # Without the name of the software: its version would change the file's bytes.
     figure.savefig(stream, format=kind, dpi=110, metadata={"Software": None})
     return stream.getvalue()
@@ -316,30 +315,3 @@ def plot_intervals(
         note(ax, significant(middle), (1.0, row), (6, 0), xycoords=("axes fraction", "data"))
     name_rows(ax, shown.index)
     return finish(ax, xlabel)
-
-
-def plot_slippage_fit(observed: pd.DataFrame, fitted: Lines, title: str, ax: Panel = None) -> Axes:
-    """Observed slippage by trade size, quartile bars, with fitted and true curves.
-
-    Parameters
-    ----------
-    observed : DataFrame
-        Index trade size, shares; columns lower, middle (the mean), upper, bps.
-    fitted : mapping of label to (shares (k,), slippage (k,) bps)
-
-    Examples
-    --------
-    >>> seen = quartiles(pd.Series([1.0, 2.0, 3.0]), [100.0, 100.0, 200.0])
-    >>> plot_slippage_fit(seen, {"fitted": ([100, 200], [1.4, 2.9])}, "open").get_title()
-    'open'
-    """
-    ax = axes_or(ax)
-    lower, middle, upper = observed.to_numpy().T
-    reach = np.maximum([middle - lower, upper - middle], 0.0)  # a mean may lie beyond a quartile
-    seen: Style = {"color": OBSERVED, "label": "observed (mean, quartiles)"}
-    ax.errorbar(observed.index, middle, reach, fmt="o", markersize=4, **seen)
-    for name, (shares, slippage), colour in coloured(fitted, (FITTED, TRUTH, MUTED)):
-        ax.plot(shares, slippage, color=colour, linewidth=1.6, label=name)
-    from_zero(ax)
-    ax.set_title(title, fontsize=10)
-    return finish(ax, "trade size (shares)", "slippage from mid (bps)")

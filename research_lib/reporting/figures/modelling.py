@@ -88,11 +88,18 @@ def plot_slippage_by_part(slippage: pd.DataFrame, curves: Fitted, session: Sessi
     levels = {k: unit * np.array([c.slippage(x) for x in grid]) for k, c in curves.items()}
     for ax, (name, part) in zip(axes, session.day_parts().items(), strict=True):
         inside = rows[rows["interval"].isin(np.arange(session.n_intervals)[part])]
-        lines = {label: (grid, np.mean(level[:, part], axis=1)) for label, level in levels.items()}
         seen = fig.quartiles(inside["slippage_bps"], inside["trade_size"])
         seen["middle"] = inside.groupby("trade_size")["slippage_bps"].mean()
         hollow = seen.index.isin(inside.loc[inside["hollow"], "trade_size"])
-        fig.plot_slippage_fit(seen[~hollow], lines, name, ax)
+        lower, middle, upper = seen[~hollow].to_numpy().T
+        reach = np.maximum([middle - lower, upper - middle], 0.0)  # a mean may be beyond a quartile
+        style: fig.Style = {"color": fig.OBSERVED, "label": "observed (mean, quartiles)"}
+        ax.errorbar(seen.index[~hollow], middle, reach, fmt="o", markersize=4, **style)
+        for label, level, colour in fig.coloured(levels, (fig.FITTED, fig.TRUTH, fig.MUTED)):
+            ax.plot(grid, level[:, part].mean(axis=1), color=colour, linewidth=1.6, label=label)
+        fig.from_zero(ax)
+        ax.set_title(name, fontsize=10)
+        fig.finish(ax, "trade size (shares)", "slippage from mid (bps)")
         if hollow.any():
             ax.plot(seen[hollow]["middle"], "o", mfc="none", color=fig.MUTED, label=DEEP)
     marks = axes[0].get_legend_handles_labels()

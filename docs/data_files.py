@@ -1,23 +1,30 @@
 """The data files of the reports as docs/data.md lists them: who uses them, and are they unchanged?
 
 The Markdown table of that page is the only place where names, sizes, hashes, sources and licences
-stand; this module reads it.
+stand; this command reads it.
 """
 
+import argparse
 import fnmatch
-from collections.abc import Iterable, Iterator
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
-from research_lib.config import PROJECT_ROOT, Record, data_files, data_folder, spellable
+from research_lib.config import PROJECT_ROOT, Record, data_folder, spellable
 from research_lib.errors import MissingDataError, ValidationError
 from research_lib.market.readers.pairs import names_beside
-from research_lib.reporting.manifest import file_hash
-from research_lib.reporting.parameters import RunConfig
+from research_lib.reporting import Project, RunConfig, chosen_runs
+from research_lib.reporting.manifest import file_hash, files_read
 
+OPTIONS = {
+    "--check": "compare sizes and SHA-256; exits with 1 if one differs",
+    "--strict": "exit with 1 also if one is absent or not listed",
+}
 PAGE = PROJECT_ROOT / "docs" / "data.md"
 HEADER = ["file", "bytes", "SHA-256", "source", "licence"]
-OK, ABSENT, WRONG_SIZE, WRONG_HASH = "ok", "absent", "size differs", "SHA-256 differs"
 
 
 @dataclass(frozen=True)
@@ -32,11 +39,6 @@ class ListedFile(Record):
     sha256 : str
     source, licence : str
         As far as they are known, else "not stated".
-
-    Examples
-    --------
-    >>> ListedFile("desk/quotes.csv", 12, "0" * 64, "own recording", "own").path.name
-    'quotes.csv'
     """
 
     name: str
@@ -53,10 +55,10 @@ class ListedFile(Record):
     def state(self) -> str:
         """ "ok", "absent", "size differs" or "SHA-256 differs"."""
         if not self.path.is_file():
-            return ABSENT
+            return "absent"
         if self.path.stat().st_size != self.n_bytes:
-            return WRONG_SIZE
-        return OK if file_hash(self.path) == self.sha256 else WRONG_HASH
+            return "size differs"
+        return "ok" if file_hash(self.path) == self.sha256 else "SHA-256 differs"
 
 
 def listed_files(page: str | Path = PAGE) -> list[ListedFile]:
@@ -73,11 +75,6 @@ def listed_files(page: str | Path = PAGE) -> list[ListedFile]:
         A page that does not exist.
     ValidationError
         A page without the table, or a row that is not complete, with its text.
-
-    Examples
-    --------
-    >>> {file.name.split("/")[0] for file in listed_files()} >= {"lobster", "lean_us_equity"}
-    True
     """
     if not spellable(page, "page").is_file():
         raise MissingDataError(f"{page} does not exist; it lists the data files of the reports")
@@ -86,9 +83,7 @@ def listed_files(page: str | Path = PAGE) -> list[ListedFile]:
     if HEADER not in rows:
         raise ValidationError(f"{page} has no table with the columns {', '.join(HEADER)}")
     found: list[ListedFile] = []
-    for row in rows[rows.index(HEADER) + 2 :]:  # below the header's rule
-        if not row:
-            break
+    for row in takewhile(bool, rows[rows.index(HEADER) + 2 :]):  # below the header's rule
         size = row[1].replace(",", "") if len(row) == len(HEADER) else ""
         if not (size.isdecimal() and len(row[2]) == 64 and row[3] and row[4]):
             due = "needs a size in bytes, 64 digits of SHA-256, a source and a licence"
@@ -103,31 +98,50 @@ def users_of_data(files: Iterable[ListedFile], runs: Iterable[RunConfig]) -> dic
     A file is used where a configuration names it, by a pattern or a folder too, and where it is
     read along with one that is named. What a configuration names and the table does not list has
     its own key at the end, also where it is found in RESEARCH_DATA only.
-
-    Examples
-    --------
-    >>> run = RunConfig.load("goog")
-    >>> [name.split("_")[-2] for name in users_of_data(listed_files(), [run])]
     ['message', 'orderbook']
     """
     names = [file.name for file in files]
     users: dict[str, list[str]] = {}
     for run in runs:
         wanted = {one for section in run.effective for one in run.section_data(section)}
-        used = {name for one in wanted for name in _meant(one, names)}
-        for name in used:
+        for name in set().union(*(_meant(one, names) for one in wanted)):
             users.setdefault(name, []).append(run.name)
-    places = {name: place for place, name in enumerate(names)}
-    return dict(sorted(users.items(), key=lambda item: (places.get(item[0], len(names)), item[0])))
+    unlisted = sorted(users.keys() - set(names))
+    return {name: users[name] for name in [*names, *unlisted] if name in users}
 
 
-def _meant(wanted: str, names: list[str]) -> Iterator[str]:
-    """Listed files that a name or pattern stands for, files that are here, or itself if neither."""
-    listed = [one for one in names if fnmatch.fnmatchcase(one, wanted)]
-    listed += [one for one in names if PurePosixPath(wanted) in PurePosixPath(one).parents]
-    here = data_files(wanted)
-    yield from {*listed, *here} or {wanted}
+def _meant(wanted: str, names: list[str]) -> set[str]:
+    """Files that a name or pattern stands for and those read along, listed or here; else itself."""
+    listed = {one for one in names if fnmatch.fnmatchcase(one, wanted)}
+    listed |= {one for one in names if PurePosixPath(wanted) in PurePosixPath(one).parents}
     beside = {str(path) for one in listed for path in names_beside(PurePosixPath(one))}
-    yield from beside.intersection(names)
-    found = {data_folder() / path for one in here for path in names_beside(PurePosixPath(one))}
-    yield from (path.relative_to(data_folder()).as_posix() for path in found if path.is_file())
+    return {*listed, *beside.intersection(names), *files_read([wanted])} or {wanted}
+
+
+def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
+    """Print each file, who uses it and whether it is here; 1 if one is not as it should be."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name, line in OPTIONS.items():
+        parser.add_argument(name, action="store_true", help=line)
+    parser.add_argument("--table", metavar="FILE", default=PAGE, help="another page with a table")
+    options = parser.parse_args(arguments)
+    files = listed_files(options.table)
+    users = users_of_data(files, chosen_runs([], None, project or Project()))
+    counts: Counter[str] = Counter()
+    for file in files:
+        state = file.state() if options.check else "here" if file.path.is_file() else "absent"
+        counts[state] += 1
+        used = ", ".join(users.pop(file.name, ["no configuration"]))
+        more = "" if options.check else f", {file.n_bytes:,} bytes, used by {used}"
+        print(f"{file.name}: {state}{more}")
+    for name, using in users.items():
+        counts["not listed"] += 1
+        print(f"{name}: not listed, used by {', '.join(using)}")
+    said = ", ".join(f"{count} {state}" for state, count in counts.items())
+    print(f"{len(files)} files in {data_folder()}: {said}")
+    differ = any(state.endswith("differs") for state in counts)
+    return int(differ or (options.strict and bool({"absent", "not listed"} & counts.keys())))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""docs/data.md lists every data file of the reports, and `data --check` finds the changed ones."""
+"""docs/data.md lists every data file of the reports, and `docs/data_files.py --check` finds the changed ones."""
 
 from __future__ import annotations
 
@@ -7,18 +7,11 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from data_files import ListedFile, listed_files, main, users_of_data
 
-from research_lib.__main__ import main
-from research_lib.config import data_files
+from research_lib.config import data_files as found_in_data
 from research_lib.errors import MissingDataError, ValidationError
-from research_lib.reporting import (
-    ListedFile,
-    Project,
-    RunConfig,
-    chosen_runs,
-    listed_files,
-    users_of_data,
-)
+from research_lib.reporting import Project, RunConfig, chosen_runs
 
 HEADER = "| file | bytes | SHA-256 | source | licence |\n|---|---:|---|---|---|\n"
 CONTENT = {"desk/one.csv": b"1,2\n", "desk/two.csv": b"3,4,5\n"}
@@ -79,19 +72,19 @@ def test_each_file_is_right_absent_or_named_as_different(
     page: Path, project: Project, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     _change(page, how)
-    assert main(["data", "--check", "--table", str(page)], project) == code
+    assert main(["--check", "--table", str(page)], project) == code
     one, two, last = capsys.readouterr().out.splitlines()
     assert (one, two) == ("desk/one.csv: ok", f"desk/two.csv: {said}")
     counts = "2 ok" if how == "right" else f"1 ok, 1 {said}"
     assert last == f"2 files in {page.parent / 'data'}: {counts}"
-    assert main(["data", "--check", "--strict", "--table", str(page)], project) == strict_code
+    assert main(["--check", "--strict", "--table", str(page)], project) == strict_code
 
 
 def test_without_check_sizes_presence_and_users_are_listed(
     page: Path, project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _change(page, "absent")
-    assert main(["data", "--table", str(page)], project) == 0
+    assert main(["--table", str(page)], project) == 0
     one, two, last = capsys.readouterr().out.splitlines()
     assert one == "desk/one.csv: here, 4 bytes, used by own"
     assert two == "desk/two.csv: absent, 6 bytes, used by no configuration"
@@ -106,10 +99,10 @@ def test_what_a_configuration_uses_and_the_table_lacks_is_named(
 ) -> None:
     (tmp_path / "data" / "desk" / "three.csv").write_bytes(b"6\n")
     _configure(tmp_path, name)
-    assert main(["data", "--check", "--table", str(page)], project) == 0
+    assert main(["--check", "--table", str(page)], project) == 0
     unlisted = "elsewhere/*.csv" if name.startswith("else") else "desk/three.csv"
     assert f"{unlisted}: not listed, used by own" in capsys.readouterr().out.splitlines()
-    assert main(["data", "--check", "--strict", "--table", str(page)], project) == 1
+    assert main(["--check", "--strict", "--table", str(page)], project) == 1
 
 
 def test_a_file_read_along_with_a_listed_one_must_be_listed_too(
@@ -144,7 +137,7 @@ def test_both_files_of_a_pair_and_the_factor_files_are_in_the_committed_table() 
 
 
 def test_the_data_that_are_here_are_those_of_the_committed_table() -> None:
-    found = {file.name: file.state() for file in listed_files() if data_files(file.name)}
+    found = {file.name: file.state() for file in listed_files() if found_in_data(file.name)}
     if not found:
         pytest.skip("no data file of docs/data.md is in RESEARCH_DATA")
     assert set(found.values()) == {"ok"}, found
