@@ -97,7 +97,7 @@ def price_path(
     >>> path.before.round(9).tolist(), path.paid.round(9).tolist(), round(path.cost, 6)
     ([0.0, 50.0], [50.0, 100.0], 15000.0)
     """
-    at = trade_times(times)
+    at = trade_times(np.asarray(times))
     labels = times.index if isinstance(times, pd.Series) else range(len(at))
     traded = _one_each("shares must be", same_labels("shares", shares, labels), at)
     permanent, temporary = number("permanent", permanent), number("temporary", temporary)

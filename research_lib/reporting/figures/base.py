@@ -203,8 +203,8 @@ def finish(
 
 
 def from_zero(ax: Axes) -> None:
-    """A y axis from 0 on, with room above what is drawn: a flat line is not on the frame."""
-    ax.set_ylim(0.0, 1.06 * max(ax.get_ylim()[1], ROUNDING))
+    """A y axis from 0 or the least value, with room above: a flat line is not on the frame."""
+    ax.set_ylim(min(0.0, 1.06 * ax.dataLim.y0), 1.06 * max(ax.get_ylim()[1], ROUNDING))
 
 
 def clock_axis(ax: Axes, session: Session) -> Axes:
