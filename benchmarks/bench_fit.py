@@ -11,7 +11,6 @@ import dataclasses
 import datetime as dt
 import json
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 from bench_readers import FIRST_DAY, N_LEVELS, one_day
-from timing import interleaved
+from timing import afresh, interleaved
 
 from research_lib.impact import LinearImpact, fit_impact, moments_of_books
 from research_lib.market import BookSnapshots, Session
@@ -105,7 +104,7 @@ def refits() -> dict[str, float]:
 
 def section() -> str:
     """The figures as Markdown."""
-    measured = {n: json.loads(_run("--stream", str(n))) for n in MEASURED}
+    measured = {n: json.loads(afresh(__file__, "--stream", str(n))) for n in MEASURED}
     last, most = measured[MEASURED[-1]], MEASURED[-1]
     rows = [
         f"| {n * BATCH_ROWS:,} | {one['stream']:.1f} | {one['fit']:.2f} | {one['before']:.0f} | {one['after']:.0f} |"
@@ -134,12 +133,6 @@ out-of-sample metrics, medians of {ROUNDS} interleaved rounds:
 |:--|--:|
 {families}
 """
-
-
-def _run(*arguments: str) -> str:
-    return subprocess.run(
-        [sys.executable, __file__, *arguments], check=True, capture_output=True, text=True
-    ).stdout
 
 
 if __name__ == "__main__":

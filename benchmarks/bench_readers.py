@@ -10,7 +10,6 @@ import argparse
 import dataclasses
 import datetime as dt
 import resource
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -22,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
-from timing import interleaved
+from timing import afresh, interleaved
 
 from research_lib.config import data_folder
 from research_lib.impact.slippage import slippage_curves
@@ -107,19 +106,17 @@ def peak_of_streaming(dates: list[Path]) -> float:
 
 def memory_figures(folder: Path) -> tuple[float, float, float]:
     """MB for 1 and for 10 million rows, and their ratio."""
-    _run(
-        "--generate", str(folder)
-    )  # in a process of its own: a child's peak begins at its parent's
+    afresh(__file__, "--generate", str(folder))  # a child's peak begins at its parent's
     dates = sorted(str(path) for path in folder.glob("*/*"))
-    few, many = (float(_run("--stream", *dates[:n])) for n in (FEW_DAYS, MANY_DAYS))
+    few, many = (float(afresh(__file__, "--stream", *dates[:n])) for n in (FEW_DAYS, MANY_DAYS))
     return few, many, many / few
 
 
 def csv_memory_figures(folder: Path) -> tuple[float, float, float]:
     """MB for 2 and for 8 days of a million rows as LOBSTER pairs of CSV, and their ratio."""
-    _run("--generate-lobster", str(folder / "lobster"))
+    afresh(__file__, "--generate-lobster", str(folder / "lobster"))
     books = sorted(str(path) for path in (folder / "lobster").glob("*orderbook*"))
-    few, many = (float(_run("--stream", *books[:n])) for n in (FEW_PAIRS, MANY_PAIRS))
+    few, many = (float(afresh(__file__, "--stream", *books[:n])) for n in (FEW_PAIRS, MANY_PAIRS))
     return few, many, many / few
 
 
@@ -220,12 +217,6 @@ def _options() -> argparse.Namespace:
     if options.rounds < 5:
         parser.error(f"--rounds {options.rounds} is too few for a median; give at least 5")
     return options
-
-
-def _run(*arguments: str) -> str:
-    return subprocess.run(
-        [sys.executable, __file__, *arguments], check=True, capture_output=True, text=True
-    ).stdout
 
 
 if __name__ == "__main__":

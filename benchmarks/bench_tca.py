@@ -6,10 +6,8 @@ files that another one wrote, so that its peak of memory is its own.
 
 from __future__ import annotations
 
-import argparse
 import json
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from timing import afresh
 
 from research_lib.evaluation import (
     CarriedImpact,
@@ -41,16 +40,12 @@ MAX_SECONDS, MAX_MB = 120.0, 2000.0
 
 def main() -> int:
     """Measure and write the section; 1 if a limit is missed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.folder:
-        sys.stdout.write(json.dumps(analysed(options.folder)))
+    if sys.argv[1:]:  # the folder of the files, in the process that is measured
+        sys.stdout.write(json.dumps(analysed(Path(sys.argv[1]))))
         return 0
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder))
-        command = [sys.executable, __file__, "--folder", folder]
-        found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        found = json.loads(afresh(__file__, folder))
     sys.stdout.write(section(found))
     return int(found["all"] > MAX_SECONDS or found["peak"] > MAX_MB)
 
