@@ -11,7 +11,9 @@ from research_lib.checks import Float, number
 from research_lib.compiling import compiled
 from research_lib.errors import ValidationError
 from research_lib.evaluation.executions import Filled, Ladder, Walked, with_rest
-from research_lib.evaluation.forecast import MidForecast, WeightedShapes, decaying
+from research_lib.evaluation.forecast import Liquidity
+from research_lib.evaluation.mid_forecast import GivenMoves, MidForecast
+from research_lib.evaluation.shapes import WeightedShapes, decaying
 from research_lib.evaluation.strategies import Order, Strategy
 
 # The supply curve is kept in bins of premium, each half a per cent above the one before, from a
@@ -97,12 +99,12 @@ class Adaptive(Strategy):
 
     Attributes
     ----------
-    shapes : WeightedShapes
-        The day's shape.
+    shapes : WeightedShapes or Liquidity
+        The day's shape, or forecasts of spread and depth.
     fitted_on : str
     weights : (K,)
         By age of a book, see `decaying`; equal weights give a rolling mean.
-    mid_forecast : MidForecast, optional
+    mid_forecast : MidForecast or GivenMoves, optional
     risk_aversion : float
         lambda, 1 / currency; 0 minimises only the expected cost.
     volatility : float
@@ -133,11 +135,11 @@ class Adaptive(Strategy):
     [30.0, 0.0, 60.0, 30.0]
     """
 
-    shapes: WeightedShapes
+    shapes: WeightedShapes | Liquidity
     fitted_on: str
     name: str = "adaptive"
     weights: Float = field(default_factory=lambda: decaying(60.0))
-    mid_forecast: MidForecast | None = None
+    mid_forecast: MidForecast | GivenMoves | None = None
     risk_aversion: float = 0.0
     volatility: float = 0.0
     lump: float = 0.0

@@ -17,7 +17,13 @@ from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.execution import Allocation, Schedule
 from research_lib.impact import PiecewiseLinearImpact
-from research_lib.market.book import LEVELS, BookSnapshots, side_sign, unchecked
+from research_lib.market.book import (
+    LEVELS,
+    BookSnapshots,
+    order_flow_imbalance,
+    side_sign,
+    unchecked,
+)
 from research_lib.market.sessions import Session, as_session
 from research_lib.monitoring import timed
 
@@ -25,6 +31,7 @@ logger = logging.getLogger(__name__)
 BOUND, UNCAPPED = "perfect foresight", "perfect foresight, no cap"
 # Relative to the order and to a cost: rounding of sums over a day of walks.
 UNFILLED, ROUNDING = 1e-6, 1e-9
+FLOW_LEVELS = 5  # of the order flow: deeper ones move for other reasons
 SAME_PREMIUM = 1e-12  # of the mid: premiums that differ by less are equal, their rounding is 1e-16
 STALE_SECONDS = 300.0  # quotes of liquid books change within seconds; five minutes is a halt
 ROWS = ("time", "age", "mid", "half_spread", "premium", "size", "signals")
@@ -53,10 +60,12 @@ class Ladder(Record):
         Price beyond the mid, cost positive, not falling along the row.
     size : (n, L) shares
         0 at an empty level.
-    signals : (n, 2)
+    signals : (n, 4)
         Predictors of the next move of the mid, each in [-1, 1] and above 0 if they predict a move
-        against the order: the imbalance of the best levels, (bid - ask) / (bid + ask), and the
-        signed over the total volume of the trades since the book before; 0 where unknown.
+        against the order: the imbalance of the best levels, (bid - ask) / (bid + ask); the signed
+        over the total volume of the trades since the book before; the imbalance of all levels; and
+        the order flow e since the book before, mean of the five best levels, relative to their
+        depth q, e / (|e| + q) (Cont, Cucuringu and Zhang, 2023). 0 where unknown.
     symbol : str
         Of the books.
 
@@ -99,7 +108,8 @@ class Ladder(Record):
             raise ValidationError(f"none of {len(books):,} books has two sides")
         spread, premium = curve.half_spread, curve.half_spread[:, None] + curve.premium
         premium[np.abs(premium) < SAME_PREMIUM * mid[:, None]] = 0.0  # a crossed level at the mid
-        signals = side_sign(side) * np.column_stack([_imbalance(books), _flow(books)])
+        best, shown = _imbalances(books)
+        signals = side_sign(side) * np.column_stack([best, _flow(books), shown, _net_flow(books)])
         known = (books.time, books.age, mid, spread, premium, curve.depth, signals)
         return cls(side, *known, books.symbol)
 
@@ -147,16 +157,20 @@ class Ladder(Record):
         starts = range(0, len(self), n_intervals)
         days = [self.take(slice(start, start + n_intervals)) for start in starts]
         # Trades of the evening before are no signal for the morning.
-        first = np.arange(n_intervals)[:, None] == [-1, 0]
+        first = np.arange(n_intervals)[:, None] == [-1, 0, -1, 0]
         return [replace(day, signals=np.where(first, 0.0, day.signals)) for day in days]
 
 
-def _imbalance(books: BookSnapshots) -> Float:
-    """(bid - ask) / (bid + ask) of the best levels that hold shares, (n,); 0 without two sides."""
+def _imbalances(books: BookSnapshots) -> tuple[Float, Float]:
+    """(bid - ask) / (bid + ask) of the best levels and of all, (n,) each; 0 without two sides."""
     sides, rows = (books.bid_size, books.ask_size), np.arange(len(books))
-    bid, ask = (size[rows, np.argmax(size > 0, axis=1)] for size in sides)
-    two_sided = (bid > 0) & (ask > 0)
-    return np.where(two_sided, bid - ask, 0.0) / np.where(two_sided, bid + ask, 1.0)
+    best = [size[rows, np.argmax(size > 0, axis=1)] for size in sides]
+    two_sided = (best[0] > 0) & (best[1] > 0)
+
+    def of(bid: Float, ask: Float) -> Float:
+        return np.where(two_sided, bid - ask, 0.0) / np.where(two_sided, bid + ask, 1.0)
+
+    return of(*best), of(*(size.sum(axis=1) for size in sides))
 
 
 def _flow(books: BookSnapshots) -> Float:
@@ -169,6 +183,36 @@ def _flow(books: BookSnapshots) -> Float:
     signed = np.bincount(after[used], trades.signed_size[used], len(books))
     all_ = np.bincount(after[used], trades.size[used], len(books))
     return signed / np.where(all_ > 0, all_, 1.0)
+
+
+def _net_flow(books: BookSnapshots) -> Float:
+    """Mean order flow of the best levels since the book before, e / (|e| + depth), (n,)."""
+    if len(books) < 2:
+        return np.zeros(len(books))
+    flow, depth = level_flow(books), books.bid_size + books.ask_size
+    shown = depth[:, :FLOW_LEVELS].mean(axis=1)[1:]
+    total = np.abs(flow) + shown
+    return np.append(0.0, np.where(total > 0, flow, 0.0) / np.where(total > 0, total, 1.0))
+
+
+def level_flow(books: BookSnapshots) -> Float:
+    """Order flow imbalance from each state to the next, mean of the five best levels, (n - 1,).
+
+    The mean stands for the first principal component of the levels' flows, whose weights are nearly
+    equal (Cont, Cucuringu and Zhang, 2023, "Cross-impact of order flow imbalance in equity
+    markets", Quantitative Finance 23(10)). A level without both sides counts as 0.
+
+    Examples
+    --------
+    >>> bid, ask, size = [[9.0]] * 2, [[11.0]] * 2, [[100.0]] * 2
+    >>> level_flow(BookSnapshots([0, 1], bid, [[100.0], [130.0]], ask, size)).tolist()
+    [30.0]
+    """
+    flows = []
+    for level in range(min(books.n_levels, FLOW_LEVELS)):
+        own = {name: books[name][:, [level]] for name in LEVELS}
+        flows.append(np.nan_to_num(order_flow_imbalance(unchecked(books, **own))))
+    return np.mean(flows, axis=0)
 
 
 Books = BookSnapshots | Ladder  # one an interval

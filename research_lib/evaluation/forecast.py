@@ -1,257 +1,493 @@
-"""Forecasts of a day: the shape of spread and depth, and the next move of the mid."""
+"""Forecasts of spread, depth, volume and volatility through a session, by one interface."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
 
-from research_lib.checks import Float, number, per_interval
+from research_lib.checks import Float, number
 from research_lib.config import Record
-from research_lib.errors import ValidationError
+from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.evaluation.executions import Ladder
+from research_lib.evaluation.shapes import smooth
 
-SIGNALS = ("imbalance", "order flow")
-HAC_LAGS, MIN_CLUSTERS = 10, 10  # intervals of Newey-West; days from which errors cluster by day
-MIN_STEPS = 100
+FAST, SLOW = 4.0, 40.0  # half-lives of a session's own level, intervals
+AHEAD = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)  # intervals ahead that a regression is fitted on
+MAX_ROWS = 50_000  # of a regression
+KEPT = (1.0, 5.0, 30.0)  # half-lives of what a regressor still says, intervals ahead
+RIDGE = 1e-3  # of the mean square of a regressor: keeps collinear ones finite
+BANDWIDTH = 0.05  # of a profile of one session, as of `LiquidityProfile`
+STILL = 1e-8  # variance of log y around the profile below which there is nothing to fit
+CALIBRATED = 1.0 / 3.0  # of the earlier sessions, the last ones, which quantiles are measured on
 
 
 @dataclass(frozen=True, eq=False)
-class LiquidityProfile(Record):
-    """Spread and depth through a day, each relative to its mean over the day.
+class Forecast(Record, ABC):
+    r"""A forecast of a positive quantity y through a session, by its logarithm.
+
+    It is fitted to earlier sessions. Within a session row t of `paths` is made at the start of
+    interval t, before y_t is known, and forecasts every interval from t on:
+
+    .. math:: F_{ts} = E[\log y_s \mid y_0, ..., y_{t-1}, z_0, ..., z_t], \qquad s \ge t
+
+    with features z known at the start of an interval. Its exponential is above 0 by construction,
+    and not below `floor`; a y below the floor, such as a volume of 0, counts as the floor.
 
     Attributes
     ----------
-    spread, depth : (n,)
-        Above 0; scaled to mean 1. A Series is aligned by its labels 0 to n - 1.
-    source : str
-        Where it was measured.
-
-    Examples
-    --------
-    >>> LiquidityProfile([3.0, 1.0, 2.0], [10.0, 30.0, 20.0], "by hand").spread.tolist()
-    [1.5, 0.5, 1.0]
+    floor : float
+        In the unit of y, such as half a tick for a half-spread; 0 for the least y above 0 of the
+        sessions fitted to.
+    profile : (n,)
+        Mean of log y by interval over these sessions, smoothed over 5 % of the session for one of
+        them, over less for more.
+    centre : (k,)
+        Means of the features, which stand for unknown ones.
+    errors : (m,)
+        Sorted errors of log y one interval ahead, in sessions that were held out: see `calibrated`.
     """
 
-    spread: Float
-    depth: Float
-    source: str
+    floor: float = 0.0
+    profile: Float = field(default_factory=lambda: np.zeros(0))
+    centre: Float = field(default_factory=lambda: np.zeros(0))
+    errors: Float = field(default_factory=lambda: np.zeros(0))
 
-    def __post_init__(self) -> None:
-        for name in ("spread", "depth"):
-            of = f"{name} of the profile of {self.source}"
-            shape = per_interval(of, self[name], np.size(self.spread))
-            if np.ndim(self[name]) != 1 or not (shape > 0).all():
-                raise ValidationError(f"{of} must be (n,), finite and above 0")
-            object.__setattr__(self, name, shape / shape.mean())
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """As tables call it."""
 
-    def __len__(self) -> int:
-        return len(self.spread)
-
-    @classmethod
-    def from_ladders(cls, days: Sequence[Ladder], source: str, bandwidth: float = 0.05) -> Self:
-        """The mean shape of some days, smoothed by a Gaussian kernel.
+    def fit(self, history: Float, features: Float | None = None) -> Self:
+        """Fitted to earlier sessions.
 
         Parameters
         ----------
-        days : sequence of Ladder
-            Each of one day and of n books; all days have the same weight, whatever their level.
-        source : str
-        bandwidth : float
-            Standard deviation of the kernel as a fraction of the day: 0.05 is 20 minutes.
+        history : (D, n)
+            y of earlier sessions; NaN and what is below 0 is unknown.
+        features : (D, n, k), optional
+            NaN is unknown.
+
+        Raises
+        ------
+        InsufficientDataError
+            Nothing is known. An interval that is unknown in every session takes what lies between
+            its neighbours.
         """
-        spread = np.array([_relative(day.half_spread, day) for day in days])
-        depth = np.array([_relative(day.depth, day) for day in days])
-        return cls(_smooth(spread, bandwidth), _smooth(depth, bandwidth), source)
+        values = np.asarray(history, float)
+        lowest = self.floor or float(np.min(values, initial=np.inf, where=values > 0))
+        log = _logs(values, lowest)
+        known = np.isfinite(log)
+        if not (ever := known.any(axis=0)).any():
+            raise InsufficientDataError(f"nothing is known of {len(log)} sessions to forecast from")
+        means = smooth(log[:, ever], BANDWIDTH / len(log))
+        profile = np.interp(np.arange(log.shape[1]), np.flatnonzero(ever), means)
+        given = np.zeros((*log.shape, 0)) if features is None else np.asarray(features, float)
+        weight = np.isfinite(given).sum(axis=(0, 1))
+        centre = np.nansum(given, axis=(0, 1)) / np.maximum(weight, 1)
+        seen = replace(self, floor=lowest, profile=profile, centre=centre)
+        return seen._fitted(log - profile, np.nan_to_num(given - centre))
+
+    def calibrated(self, history: Float, features: Float | None = None) -> Self:
+        """Fitted, with the `errors` of the last third of the sessions by a fit to the others."""
+        first = len(history) - max(round(CALIBRATED * len(history)), 1)
+        known = [None if features is None else features[d] for d in range(len(history))]
+        if not first:
+            return self.fit(history, features)
+        early = self.fit(history[:first], None if features is None else features[:first])
+        late = zip(history[first:], known[first:], strict=True)
+        errors = np.concatenate([early.errors_of(*session) for session in late])
+        return replace(self.fit(history, features), errors=np.sort(errors[np.isfinite(errors)]))
+
+    def paths(self, today: Float, features: Float | None = None) -> Float:
+        """F, (n, n) of a session y (n,), NaN below its diagonal; row t does not use y_t or later.
+
+        Where y is unknown the forecast goes on without it.
+        """
+        later = self._later(*self._inputs(today, features))
+        path = np.maximum(self.profile + later, np.log(self.floor))
+        return np.where(np.tri(len(path), k=-1, dtype=bool), np.nan, path)
+
+    def _inputs(self, today: Float, features: Float | None) -> tuple[Float, Float]:
+        """Residuals of a session (n,), and its features less their means, (n, k)."""
+        log, n = _logs(np.asarray(today, float), self.floor), len(self.profile)
+        if log.shape != (n,):
+            raise ValidationError(
+                f"the session has {log.shape} values, the profile {n}; sample both alike"
+            )
+        given = np.zeros((n, 0)) if features is None else np.asarray(features, float)
+        return log - self.profile, np.nan_to_num(given - self.centre)
+
+    def ahead(self, today: Float, features: Float | None = None) -> Float:
+        """The forecast of log y one interval ahead, (n,): the diagonal of `paths`."""
+        return np.diag(self.paths(today, features))
+
+    def errors_of(self, today: Float, features: Float | None = None) -> Float:
+        """log y less its forecast one interval ahead, (n,)."""
+        return _logs(np.asarray(today, float), self.floor) - self.ahead(today, features)
+
+    def quantiles(
+        self, today: Float, levels: Sequence[float], features: Float | None = None
+    ) -> Float:
+        r"""Quantiles of y one interval ahead, (levels, n), by split-conformal prediction.
+
+        .. math:: \log q_t(a) = F_{tt} + e_{(\lceil (m + 1) a \rceil)}
+
+        with e the m sorted `errors`; infinite where m is too small. Of exchangeable sessions y_t
+        lies below with a chance of at least a (Vovk, Gammerman and Shafer, 2005). Needs
+        `calibrated`.
+        """
+        ahead = self.ahead(today, features)
+        return np.exp(ahead + np.array([[_ranked(self.errors, level)] for level in levels]))
+
+    def _fitted(self, residuals: Float, features: Float) -> Self:
+        """With what else is estimated; `residuals` (D, n) are log y less the profile."""
+        return self
+
+    @abstractmethod
+    def _later(self, residual: Float, features: Float) -> Float:
+        """Expected residuals, (n, n), of the session's own (n,)."""
 
 
-@dataclass(frozen=True, eq=False)
-class WeightedShapes(Record):
-    r"""Day shapes, weighted by their one-step errors so far; a flat shape is one of them.
-
-    .. math:: e_{k,t} = y_t - x_{k,t} - \frac{\sum_{s<t} w_{t-s} (y_s - x_{k,s})}
-              {\sum_{s<t} w_{t-s}}, \qquad
-              W_{k,t} \propto \Bigl(\sum_{s \le t} e_{k,s}^2\Bigr)^{-n_t / 2}, \qquad
-              n_t = t \, \frac{1 - r_t}{1 + r_t}
-
-    with y the log of the spread (of the depth) seen, x_k the log shape of profile k, w weights
-    that halve every `half_life` books, and r_t the lag-1 autocorrelation of the errors of the best
-    profile so far, at least 0. W is the profile's likelihood for n_t independent Gaussian errors.
-    The forecast is the weighted mean log shape; spread and depth have separate weights.
-
-    Attributes
-    ----------
-    profiles : sequence of LiquidityProfile
-        Of one session.
-    half_life : float
-        Books.
+class SessionProfile(Forecast):
+    """The mean session, whatever today was like so far.
 
     Examples
     --------
-    Spreads that stay flat where the profile falls make the forecast flat:
-
-    >>> from research_lib.market import BookSnapshots
-    >>> noise = 1 + 0.01 * np.random.default_rng(0).random((40, 1))
-    >>> spread, size = 0.1 * noise, np.full((40, 1), 9.0)
-    >>> books = BookSnapshots(10**18 + np.arange(40), 50 - spread, size, 50 + spread, size)
-    >>> profile = LiquidityProfile(np.linspace(3, 1, 40), np.ones(40), "by hand")
-    >>> log_spread, _ = WeightedShapes([profile]).paths(Ladder.of(books, "buy"), 40)
-    >>> [round(float(np.ptp(path)), 2) for path in log_spread[[0, -1]]]
-    [0.55, 0.0]
+    >>> found = SessionProfile().fit(np.exp([[0.0, 1.0], [2.0, 3.0]]))
+    >>> found.paths(np.array([9.0, 9.0])).tolist()
+    [[1.0, 2.0], [nan, 2.0]]
     """
 
-    profiles: Sequence[LiquidityProfile]
-    half_life: float = 60.0
+    name = "profile"
 
-    def __post_init__(self) -> None:
-        if not self.profiles:
-            raise ValidationError("profiles must be one LiquidityProfile or more, got none")
-        number("half_life", self.half_life, above=0)
+    def _later(self, residual: Float, features: Float) -> Float:
+        return np.zeros((len(residual), len(residual)))
+
+
+class ScaledProfile(Forecast):
+    r"""The profile moved by what today was so far: the mean of its residuals, shrunk.
+
+    .. math:: F_{ts} = \phi_s + \frac{\sum_{k < t} w_{t-k} e_k}{1 + \sum_{k < t} w_{t-k}}
+
+    with phi the profile, e the residuals, and weights w that halve every forty intervals.
+
+    Examples
+    --------
+    >>> found = ScaledProfile().fit(np.ones((3, 4)))
+    >>> found.paths(np.exp([1.0, 1.0, 1.0, 1.0]))[:, 3].round(2).tolist()
+    [0.0, 0.5, 0.66, 0.75]
+    """
+
+    name = "scaled profile"
+
+    def _later(self, residual: Float, features: Float) -> Float:
+        return np.broadcast_to(_levels(residual, SLOW)[:, None], (len(residual),) * 2)
+
+
+@dataclass(frozen=True, eq=False)
+class StateSpace(Forecast):
+    r"""Session and intraday components plus noise, by the Kalman filter.
+
+    .. math:: \log y_{dt} = \phi_t + \eta_d + \mu_{dt} + v_{dt}, \quad
+        \eta_{d+1} = a \eta_d + \epsilon_d, \quad \mu_{t+1} = b \mu_t + \xi_t
+
+    Attributes
+    ----------
+    params : (5,)
+        a, b, and the variances of epsilon, xi and v.
+    state, variance : (2,), (2, 2)
+        Of eta and mu at the start of the next session.
+
+    References
+    ----------
+    Brownlees, C. T., Cipollini, F. and Gallo, G. M. (2011), "Intra-daily volume modeling and
+    prediction for algorithmic trading", Journal of Financial Econometrics 9(3), 489-518; in the
+    linear form of Chen, R., Feng, Y. and Palomar, D. (2016), "Forecasting intraday trading volume:
+    a Kalman filter approach". Estimated by maximum likelihood (statsmodels).
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> level = np.repeat(rng.normal(0.0, 0.5, 60), 13) + rng.normal(0.0, 0.1, 780)
+    >>> found = StateSpace().fit(np.exp(level.reshape(60, 13)))
+    >>> bool(0.15 < found.params[2] < 0.40)  # the variance of the session's own level, 0.25
+    True
+    """
+
+    params: Float = field(default_factory=lambda: np.zeros(5))
+    state: Float = field(default_factory=lambda: np.zeros(2))
+    variance: Float = field(default_factory=lambda: np.zeros((2, 2)))
+    name = "state space"
+
+    def _fitted(self, residuals: Float, features: Float) -> Self:
+        if np.nanvar(residuals) < STILL:
+            return replace(self, params=np.array([0.0, 0.0, 0.0, 0.0, 1.0]))
+        model = _kalman(residuals.ravel(), residuals.shape[1])
+        # A variance that goes to 0 has no maximum to converge to; the filter is right all the same.
+        fit = model.fit(disp=0, maxiter=200, cov_type="none", warn_convergence=False)
+        a, b = np.tanh(0.5 * fit.params[:2])
+        last = fit.predicted_state[:, -1], fit.predicted_state_cov[:, :, -1]
+        params = np.array([a, b, *np.exp(fit.params[2:])])
+        return replace(self, params=params, state=last[0], variance=last[1])
+
+    def _later(self, residual: Float, features: Float) -> Float:
+        (_, b, _, q, r), n = self.params, len(residual)
+        state, variance, states = self.state, self.variance, np.zeros((n, 2))
+        turn, noise = np.diag([1.0, b]), np.diag([0.0, q])
+        for t in range(n):
+            states[t] = state
+            if np.isfinite(residual[t]):
+                total = variance.sum() + r
+                gain = variance.sum(axis=1) / total
+                state = state + gain * (residual[t] - state.sum())
+                variance = variance - total * np.outer(gain, gain)
+            state, variance = turn @ state, turn @ variance @ turn + noise
+        ahead = np.maximum(np.arange(n) - np.arange(n)[:, None], 0)
+        return states[:, :1] + states[:, 1:] * b**ahead
+
+
+def _kalman(values: Float, n: int) -> Any:
+    """The model of residuals (D n,), sessions of n."""
+    from statsmodels.tsa.statespace.mlemodel import MLEModel
+
+    last = np.arange(len(values)) % n == n - 1  # a transition to the next session
+
+    class Components(MLEModel):
+        start_params = np.array([2.0, 2.0, -3.0, -3.0, -3.0])
+        param_names = ("a", "b", "log q_eta", "log q_mu", "log r")
+
+        def update(self, params: Float, **how: Any) -> None:
+            a, b = np.tanh(0.5 * params[:2])
+            turn, noise = np.zeros((2, 2, self.nobs)), np.zeros((2, 2, self.nobs))
+            turn[0, 0], turn[1, 1] = np.where(last, a, 1.0), b
+            q_eta, q_mu, r = np.exp(np.clip(params[2:], -30.0, 10.0))
+            noise[0, 0], noise[1, 1] = np.where(last, q_eta, 0.0), q_mu
+            self.ssm["transition"], self.ssm["state_cov"] = turn, noise
+            self["obs_cov", 0, 0] = r
+
+    how = {"initialization": "approximate_diffuse", "initial_variance": 10.0}
+    model = Components(values, k_states=2, **how)
+    model["design"], model["selection"] = np.ones((1, 2)), np.eye(2)
+    return model
+
+
+@dataclass(frozen=True, eq=False)
+class Regression(Forecast):
+    """Least squares of the residual h intervals ahead on what is known now.
+
+    Regressors are the last residual, the session's own level with half-lives of 4 and 40 intervals
+    (see `ScaledProfile`), and the features; each also stands multiplied by weights that halve every
+    1, 5 and 30 intervals of h, since what is known now says less of later.
+
+    Attributes
+    ----------
+    found : (p,)
+        Coefficients.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> signal = np.repeat(rng.normal(size=(30, 1, 1)), 40, axis=1)  # of the whole session
+    >>> found = Regression().fit(np.exp(0.5 * signal[:, :, 0]), signal)
+    >>> path = found.paths(np.full(40, np.exp(0.5)), np.ones((40, 1)))
+    >>> path[5, [5, 39]].round(1).tolist()
+    [0.5, 0.5]
+    """
+
+    found: Any = None
+    name = "regression"
+
+    def _fitted(self, residuals: Float, features: Float) -> Self:
+        x, y = _rows(residuals, features, self._design)
+        square = x.T @ x
+        square[np.diag_indices_from(square)] *= 1.0 + RIDGE
+        return replace(self, found=np.linalg.lstsq(square, x.T @ y)[0])
+
+    def _design(self, now: Float, ahead: Any, place: Any) -> Float:
+        kept = [*(2.0 ** (-ahead / half) for half in KEPT), np.ones(len(now))]
+        return np.concatenate([now * one[:, None] for one in kept], axis=1)
+
+    def _predicted(self, x: Float) -> Float:
+        return np.asarray(x @ self.found)
+
+    def ahead(self, today: Float, features: Float | None = None) -> Float:
+        """The forecast of log y one interval ahead, (n,): the diagonal of `paths`."""
+        residual, given = self._inputs(today, features)
+        now, n = _known_now(residual, given), len(residual)
+        found = self._predicted(self._design(now, np.zeros(n), np.arange(n) / n))
+        return np.maximum(self.profile + found, np.log(self.floor))
+
+    def _later(self, residual: Float, features: Float) -> Float:
+        n = len(residual)
+        now, (t, s), later = _known_now(residual, features), np.triu_indices(n), np.zeros((n, n))
+        later[t, s] = self._predicted(self._design(now[t], 1.0 * (s - t), s / n))
+        return later
+
+
+@dataclass(frozen=True, eq=False)
+class Boosting(Regression):
+    """Gradient boosting of trees on what `Regression` knows, by quantile loss (scikit-learn).
+
+    Point forecasts are medians. Quantiles come from trees of their own for each level, and are then
+    moved by the conformal rank of their errors (Romano, Patterson and Candes, 2019).
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> signal = rng.normal(size=(30, 40, 1))
+    >>> found = Boosting().fit(np.exp(np.abs(signal[:, :, 0])), signal)
+    >>> bool(found.paths(np.ones(40), 2 * np.ones((40, 1)))[5, 5] > 0.9)  # no line finds this
+    True
+    """
+
+    level: float = 0.5
+    name = "boosting"
+
+    def _fitted(self, residuals: Float, features: Float) -> Self:
+        from sklearn.ensemble import HistGradientBoostingRegressor
+        from threadpoolctl import threadpool_limits
+
+        x, y = _rows(residuals, features, self._design)
+        size: dict[str, Any] = {"max_iter": 60, "max_leaf_nodes": 15, "min_samples_leaf": 40}
+        size |= {"early_stopping": False, "random_state": 0}
+        trees = HistGradientBoostingRegressor(loss="quantile", quantile=self.level, **size)
+        with threadpool_limits(1):  # its threads spin where the cores are busy: 20 times as slow
+            return replace(self, found=trees.fit(x, y))
+
+    def _design(self, now: Float, ahead: Any, place: Any) -> Float:
+        return np.column_stack([now, ahead, place])
+
+    def _predicted(self, x: Float) -> Float:
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1):
+            return np.asarray(self.found.predict(x), float)
+
+
+FORECASTS: tuple[Forecast, ...] = (
+    SessionProfile(), ScaledProfile(), StateSpace(), Regression(), Boosting(),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Liquidity(Record):
+    """Half-spread and depth of the rest of a session by two forecasts, for `Adaptive`.
+
+    Attributes
+    ----------
+    spread, depth : Forecast
+        Fitted; their features are `book_features` of the book before.
+
+    Examples
+    --------
+    >>> from research_lib.market import Session, preset
+    >>> books = preset("thin_stock", Session(13)).books(65, 5, np.random.default_rng(0))
+    >>> days = Ladder.of(books, "buy").by_day(13)
+    >>> found = Liquidity.fit(days, ScaledProfile())
+    >>> [path.shape for path in found.paths(days[0], 13)]
+    [(13, 13), (13, 13)]
+    """
+
+    spread: Forecast
+    depth: Forecast
+
+    @classmethod
+    def fit(cls, days: Sequence[Ladder], kind: Forecast, tick: float = 0.0) -> Self:
+        """Both by forecasts of one kind, fitted to some days; no spread below the tick."""
+        spread, depth, known = (np.array(one) for one in zip(*map(_seen, days), strict=True))
+        by_spread = replace(kind, floor=0.5 * tick).fit(spread, known)
+        return cls(by_spread, replace(kind, floor=0.0).fit(depth, known))
+
+    def shifted(self, shift: int) -> Self:
+        """The same with the clock of the profiles moved by some intervals."""
+        models = (self.spread, self.depth)
+        spread, depth = (replace(one, profile=np.roll(one.profile, -shift)) for one in models)
+        return type(self)(spread, depth)
 
     def paths(self, seen: Ladder, n_intervals: int) -> tuple[Float, Float]:
-        """Log spread and depth of the day's n intervals, (t, n) each; row k uses books 0 to k."""
-        for known in self.profiles:
-            if len(known) != n_intervals:
-                found = f"the profile of {known.source} has {len(known)} intervals, the day has"
-                raise ValidationError(f"{found} {n_intervals}; measure it in the same session")
-        flat = np.zeros((1, n_intervals))
-        quoted = np.isfinite(seen.mid)  # a book without two sides, or crossed, is not used
-        forecasts = []
-        for name, values in (("spread", seen.half_spread), ("depth", seen.depth)):
-            shapes = np.vstack([flat, *(np.log(one[name]) for one in self.profiles)])
-            forecasts.append(self._weights(shapes, np.where(quoted, values, np.nan)) @ shapes)
-        return forecasts[0], np.exp(forecasts[1])
+        """Log half-spread and depth of the day's n intervals, (t, n) each; row k uses books 0 to k.
 
-    def _weights(self, shapes: Float, seen: Float) -> Float:
-        """W after each book, (t, k)."""
-        from scipy.signal import lfilter
-
-        known = np.isfinite(seen) & (seen > 0)
-        left = np.where(known, np.log(np.where(known, seen, 1.0)) - shapes[:, : len(seen)], 0.0)
-        keep = 2.0 ** (-1.0 / self.half_life)
-        before, weight = (lfilter([0.0, keep], [1.0, -keep], one) for one in (left, 1.0 * known))
-        counted = known & (weight > 0)
-        errors = np.where(counted, left - before / np.where(weight > 0, weight, 1.0), 0.0)
-        squares = np.cumsum(errors**2, axis=1) + np.finfo(float).tiny
-        best, at = np.argmin(squares, axis=0), np.arange(len(seen))
-        lagged = np.cumsum(errors * np.pad(errors, ((0, 0), (1, 0)))[:, :-1], axis=1)
-        alike = np.clip(lagged[best, at] / squares[best, at], 0.0, 1.0)
-        n = np.cumsum(counted) * (1.0 - alike) / (1.0 + alike)
-        likelihood = -0.5 * n * (np.log(squares) - np.log(squares[best, at]))
-        weights = np.exp(np.maximum(likelihood, -700.0))
-        return (weights / weights.sum(axis=0)).T
-
-
-@dataclass(frozen=True, eq=False)
-class MidForecast(Record):
-    r"""Forecast of the mid over the next interval from the displayed book and the last trades.
-
-    .. math:: \frac{m_{t+1} - m_t}{m_t} = b_1 z_{1,t} + b_2 z_{2,t} + u_t
-
-    by least squares over the intervals of earlier sessions, z the signals of `Ladder` (imbalance of
-    the best levels; signed over total traded volume of the interval before), without a constant
-    because a buy mirrors a sell. Errors are clustered by session from ten sessions on, else Newey
-    and West's over ten intervals. A coefficient whose 95 % interval includes 0 is not identified:
-    it is set to 0 and the other one is estimated alone.
-
-    Attributes
-    ----------
-    coefficients, errors : (2,)
-        b and standard errors, as fractions of the mid; 0 and NaN where not identified.
-    source : str
-        The sessions, or why there is no forecast.
-
-    Examples
-    --------
-    >>> MidForecast.none("no earlier session").coefficients.tolist()
-    [0.0, 0.0]
-    """
-
-    coefficients: Float
-    errors: Float
-    source: str
-
-    @classmethod
-    def none(cls, reason: str) -> Self:
-        """No move is forecast."""
-        return cls(np.zeros(2), np.full(2, np.nan), reason)
-
-    @classmethod
-    def fit(cls, days: Sequence[Ladder], source: str) -> Self:
-        """Fit to some days, each one ladder with one book an interval.
-
-        Examples
-        --------
-        >>> from research_lib.market import Session, SyntheticMarket
-        >>> market = SyntheticMarket(session=Session(60))
-        >>> books = market.books(12 * 60, 2, np.random.default_rng(0))
-        >>> MidForecast.fit(Ladder.of(books, "buy").by_day(60), "12 days").coefficients.tolist()
-        [0.0, 0.0]
+        Of an interval up to k it is the forecast made before its book was seen.
         """
-        from statsmodels.regression.linear_model import OLS  # the api takes a second to import
-
-        sign = 1.0 if days[0].side == "buy" else -1.0
-        moves = [sign * np.diff(day.mid) / day.mid[:-1] for day in days]
-        signals = np.concatenate([day.signals[:-1] for day in days])
-        move, day = np.concatenate(moves), np.repeat(np.arange(len(days)), [*map(len, moves)])
-        rows = np.isfinite(move)
-        used = [k for k in range(2) if rows.any() and np.ptp(signals[rows, k]) > 0]
-        if rows.sum() < MIN_STEPS or not used:
-            return cls.none(f"{rows.sum()} steps of {source} are too few for a forecast")
-        how: dict[str, Any] = {"cov_type": "HAC", "cov_kwds": {"maxlags": HAC_LAGS}}
-        if len(days) >= MIN_CLUSTERS:
-            how = {"cov_type": "cluster", "cov_kwds": {"groups": day[rows]}}
-        while used:
-            fit = OLS(move[rows], signals[rows][:, used]).fit(use_t=True, **how)
-            known = (fit.conf_int() * np.sign(fit.params)[:, None] > 0).all(axis=1)
-            if known.all():
-                found, errors = np.zeros(2), np.full(2, np.nan)
-                found[used], errors[used] = fit.params, fit.bse
-                names = " and ".join(SIGNALS[k] for k in used)
-                return cls(found, errors, f"{names} of {source}")
-            used = [k for k, is_known in zip(used, known, strict=True) if is_known]
-        return cls.none(f"neither {' nor '.join(SIGNALS)} is identified over {source}")
-
-    def moves(self, seen: Ladder) -> Float:
-        """Expected move against the order in the next interval, (t,) currency; NaN: no mid."""
-        return seen.mid * (seen.signals @ self.coefficients)
+        n, late = n_intervals, n_intervals - len(seen)
+        spread, depth, features = (
+            np.pad(one, [(0, late), *[(0, 0)] * (one.ndim - 1)], constant_values=np.nan)
+            for one in _seen(seen)
+        )
+        if late:  # the book seen last says something of the next
+            features[len(seen)] = book_features(seen)[-1]
+        at, found = np.arange(len(seen)), []
+        for model, values in ((self.spread, spread), (self.depth, depth)):
+            ahead = model.paths(values, features)
+            known = np.arange(n) <= at[:, None]
+            found.append(np.where(known, np.diag(ahead), ahead[np.minimum(at + 1, n - 1)]))
+        return found[0], np.exp(found[1])
 
 
-def decaying(half_life: float, n_books: int = 390) -> Float:
-    """Weights of the last `n_books` books that halve every `half_life` intervals, (n_books,).
+def book_features(day: Ladder) -> Float:
+    """What a book says of liquidity, (n, 10): the signals, their sizes, log half-spread and depth.
 
     Examples
     --------
-    >>> decaying(1.0, 3).tolist()
-    [1.0, 0.5, 0.25]
+    >>> from research_lib.market import Session, preset
+    >>> books = preset("thin_stock", Session(13)).books(13, 5, np.random.default_rng(0))
+    >>> book_features(Ladder.of(books, "buy")).shape
+    (13, 10)
     """
-    return np.exp2(-np.arange(n_books) / number("half_life", half_life, above=0))
+    size = (_logs(np.where(one > 0, one, np.nan), 0.0) for one in (day.half_spread, day.depth))
+    return np.column_stack([day.signals, np.abs(day.signals), *size])
 
 
-def mid_volatility(days: Sequence[Ladder]) -> float:
-    """Standard deviation of the mid's change over one interval, currency per share, days pooled.
-
-    Examples
-    --------
-    >>> from research_lib.market import BookSnapshots
-    >>> bid, size = np.array([[99.0], [102.0], [98.0]]), np.ones((3, 1))
-    >>> books = BookSnapshots(10**18 + np.arange(3), bid, size, bid + 2, size)
-    >>> round(mid_volatility([Ladder.of(books, "buy")]), 3)  # sqrt((9 + 16) / 2)
-    3.536
-    """
-    steps = np.concatenate([np.diff(day.mid[np.isfinite(day.mid)]) for day in days])
-    return float(np.sqrt(np.mean(steps**2)))
+def one_earlier(features: Float) -> Float:
+    """Rows (n, k) one later, the first one unknown: of a book before it is seen."""
+    return np.vstack([np.full((1, features.shape[1]), np.nan), features[:-1]])
 
 
-def _relative(values: Float, day: Ladder) -> Float:
-    """Values of the quoted books over their mean, NaN elsewhere, (n,)."""
-    quoted = np.where(np.isfinite(day.mid), values, np.nan)
-    return quoted / np.nanmean(quoted)
+def _seen(day: Ladder) -> tuple[Float, Float, Float]:
+    """Half-spread and depth, (n,), NaN without a mid, and features (n, k) of the book before."""
+    quoted = np.isfinite(day.mid)
+    spread, depth = (np.where(quoted, one, np.nan) for one in (day.half_spread, day.depth))
+    return spread, depth, one_earlier(book_features(day))
 
 
-def _smooth(values: Float, bandwidth: float) -> Float:
-    """Kernel mean of (days, n) values, NaN left out, (n,)."""
-    n = values.shape[1]
-    at, width = np.arange(n), number("bandwidth", bandwidth, above=0) * n
-    kernel, known = np.exp(-0.5 * ((at[:, None] - at) / width) ** 2), np.isfinite(values)
-    return (kernel @ np.where(known, values, 0.0).sum(axis=0)) / (kernel @ known.sum(axis=0))
+def _logs(values: Float, floor: float) -> Float:
+    """Logarithms of (...) values of at least 0, those below the floor as the floor; else NaN."""
+    return np.log(np.where(values >= 0, np.maximum(values, floor), np.nan))
+
+
+def _levels(residual: Float, half_life: float) -> Float:
+    """The mean of the residuals (n,) before each interval, shrunk to 0 by one observation, (n,)."""
+    from scipy.signal import lfilter
+
+    keep, known = 0.5 ** (1.0 / half_life), np.isfinite(residual)
+    seen = np.stack([np.where(known, residual, 0.0), known])
+    total, weight = lfilter([0.0, 1.0], [1.0, -keep], seen)
+    return np.asarray(total / (1.0 + weight))
+
+
+def _known_now(residual: Float, features: Float) -> Float:
+    """What is known at the start of each interval, (n, 3 + k): last, fast, slow, features."""
+    last = np.nan_to_num(np.append(0.0, residual[:-1]))
+    return np.column_stack([last, _levels(residual, FAST), _levels(residual, SLOW), features])
+
+
+def _rows(residuals: Float, features: Float, design: Any) -> tuple[Float, Float]:
+    """Regressors and residuals h intervals later, of all sessions; every m-th of too many."""
+    n, parts, targets = residuals.shape[1], [], []
+    for residual, own in zip(residuals, features, strict=True):
+        now = _known_now(residual, own)
+        for h in (h for h in AHEAD if h < n):
+            at = np.flatnonzero(np.isfinite(residual[h:]))
+            parts.append((now[at], np.full(len(at), float(h)), (at + h) / n))
+            targets.append(residual[h:][at])
+    now, ahead, place = (np.concatenate(one) for one in zip(*parts, strict=True))
+    step = -(-len(now) // MAX_ROWS)
+    return design(now[::step], ahead[::step], place[::step]), np.concatenate(targets)[::step]
+
+
+def _ranked(errors: Float, level: float) -> float:
+    """The ceil((m + 1) level)-th smallest of m sorted errors; infinite where there is none."""
+    rank = int(np.ceil((len(errors) + 1) * number("each of levels", level, above=0, high=1) - 1e-9))
+    return float(errors[rank - 1]) if rank <= len(errors) else float("inf")

@@ -12,7 +12,8 @@ from research_lib.config import Record
 from research_lib.errors import InsufficientDataError, ModelFittingError, ValidationError
 from research_lib.evaluation.costs import CarriedImpact
 from research_lib.evaluation.executions import Ladder, sample_states
-from research_lib.evaluation.forecast import LiquidityProfile, MidForecast, mid_volatility
+from research_lib.evaluation.mid_forecast import MidForecast
+from research_lib.evaluation.shapes import LiquidityProfile, mid_volatility
 from research_lib.impact import ImpactCurve, LinearImpact, fit_impact, slippage_curves
 from research_lib.market import BookSnapshots, Session, SyntheticMarket
 from research_lib.market.quality import overnight_jump

@@ -11,7 +11,7 @@ from research_lib.checks import number
 from research_lib.errors import ValidationError
 from research_lib.evaluation.adaptive import Adaptive
 from research_lib.evaluation.executions import Execution, as_caps, clairvoyant, report_ages
-from research_lib.evaluation.forecast import WeightedShapes
+from research_lib.evaluation.shapes import WeightedShapes
 from research_lib.evaluation.priors import Known, Prior
 from research_lib.evaluation.strategies import Order, Scheduled, Strategy, run
 from research_lib.evaluation.strategies import AlmgrenChriss, BestBenchmark, StaticOptimal

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from research_lib.checks import number, per_interval
-from research_lib.evaluation import Accounting, Adaptive, CarriedImpact, Ladder, LiquidityProfile
+from research_lib.evaluation import Accounting, Adaptive, CarriedImpact, Ladder
 from research_lib.evaluation import Prior, compare, known_before, order_cost, replay, run
 from research_lib.evaluation import standard_strategies, walk_forward
 from research_lib.evaluation.intervals import Placebo, block_bootstrap_interval, circular_shifts
@@ -176,7 +176,7 @@ def clock_placebo(
 
     Examples
     --------
-    >>> from research_lib.evaluation import WeightedShapes
+    >>> from research_lib.evaluation import LiquidityProfile, WeightedShapes
     >>> flat = LiquidityProfile(np.ones(13), np.ones(13), "no shape")
     >>> from research_lib.market import Session, preset
     >>> books = preset("thin_stock", Session(13)).books(26, 5, np.random.default_rng(0))
@@ -185,13 +185,9 @@ def clock_placebo(
     >>> clock_placebo(strategy, days, 500.0, step=4).p_value  # no shape: all shifts tie
     1.0
     """
-    n, costs = len(strategy.shapes.profiles[0]), []
+    n, costs = len(days[0]), []
     for shift in range(0, n, number("step", step, 1, n, integer=True)):
-        rolled = [
-            LiquidityProfile(np.roll(one.spread, -shift), np.roll(one.depth, -shift), one.source)
-            for one in strategy.shapes.profiles
-        ]
-        other = replace(strategy, shapes=replace(strategy.shapes, profiles=rolled))
+        other = replace(strategy, shapes=strategy.shapes.shifted(shift))
         done = (run(other, day, total_shares, day.side, max_shares=max_shares) for day in days)
         costs.append(np.mean([order_cost(one, accounting)["total_bps"] for one in done]))
     return rank_placebo(costs)
