@@ -52,6 +52,7 @@ from research_lib.reporting.parameters import chosen_runs as chosen_runs
 from research_lib.reporting.parameters import configuration_names as configuration_names
 from research_lib.reporting.parameters import load_grid as load_grid
 from research_lib.reporting.render import render_index as render_index
+from research_lib.reporting.results import ForecastResults as ForecastResults
 from research_lib.reporting.results import MethodologyResults as MethodologyResults
 from research_lib.reporting.results import ModelingResults as ModelingResults
 from research_lib.reporting.results import PortfolioResults as PortfolioResults

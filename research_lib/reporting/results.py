@@ -279,6 +279,47 @@ class TcaResults(Results):
 
 
 @dataclass(frozen=True)
+class ForecastResults(Results):
+    """Of liquidity_forecast.ipynb; differences are paired by session, bps of the arrival mid.
+
+    Attributes
+    ----------
+    n_sessions : int
+        Evaluated.
+    profile_bps : float
+        Expected cost of the adaptive strategy with the profile of earlier sessions.
+    best : str
+        The cheapest forecast of spread and depth, controls apart.
+    best_bps, best_lower_bps, best_upper_bps : float
+        Its difference to the profile; limits of 95 % from 20 sessions on.
+    oracle_bps : float
+        That of spread and depth known beforehand.
+    chosen : str
+        What the earlier sessions would have chosen before the last one.
+    mid_bps, mid_lower_bps, mid_upper_bps : float
+        Difference of the forecast of the mid in use to none.
+    mid_oracle_bps : float
+        That of moves known beforehand.
+    mid_r2_percent : float
+        Of the regression on all signals, over the shortest horizon that is known, out of sample.
+    """
+
+    n_sessions: int
+    profile_bps: float
+    best: str
+    best_bps: float
+    best_lower_bps: float
+    best_upper_bps: float
+    oracle_bps: float
+    chosen: str
+    mid_bps: float
+    mid_lower_bps: float
+    mid_upper_bps: float
+    mid_oracle_bps: float
+    mid_r2_percent: float
+
+
+@dataclass(frozen=True)
 class MethodologyResults(Results):
     """Of methodology.ipynb.
 

@@ -12,7 +12,8 @@ import pandas as pd
 
 from research_lib.config import ModelConfig, Record
 from research_lib.errors import ValidationError
-from research_lib.evaluation import PARTS, Accounting, Execution, Known, Prior, compare
+from research_lib.evaluation import PARTS, Accounting, Adaptive, Execution, Forecast, Known
+from research_lib.evaluation import Liquidity, Prior, compare
 from research_lib.evaluation import known_before, known_elsewhere, scenarios
 from research_lib.evaluation import standard_strategies, walk_forward, with_latency
 from research_lib.evaluation.priors import SIDES, Fit
@@ -234,6 +235,8 @@ class Experiment(Record):
         Of a child order, as a part of the order.
     objective, urgency
         Of `standard_strategies`.
+    forecast : Forecast, optional
+        Of spread and depth, for the adaptive strategy; by default its day shapes.
 
     Examples
     --------
@@ -257,6 +260,7 @@ class Experiment(Record):
     cap: float
     objective: str = "cost"
     urgency: float = 1.0
+    forecast: Forecast | None = None
 
     @property
     def headline(self) -> Accounting:
@@ -267,7 +271,11 @@ class Experiment(Record):
     def strategies(self, prior: Prior) -> list[Strategy]:
         """`standard_strategies` of a prior."""
         how: dict[str, Any] = {"objective": self.objective, "urgency": self.urgency}
-        return standard_strategies(prior, tick=self.sessions.tick, **how)
+        made = standard_strategies(prior, tick=self.sessions.tick, **how)
+        if self.forecast is None:
+            return made
+        shapes = Liquidity.fit(prior.days, self.forecast, self.sessions.tick)
+        return [replace(one, shapes=shapes) if isinstance(one, Adaptive) else one for one in made]
 
     def orders(
         self, size: float | None = None, *, names: Sequence[str] = (), cap: float | None = None,

@@ -1,0 +1,615 @@
+"""Forecasts judged: errors on sessions not fitted on, controls, and what they take off the cost."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from tqdm.auto import tqdm
+
+from research_lib.checks import Float
+from research_lib.config import Record
+from research_lib.evaluation import (
+    FORECASTS,
+    Adaptive,
+    Boosting,
+    Execution,
+    Forecast,
+    Ladder,
+    Liquidity,
+    MeanInterval,
+    Prior,
+    Regression,
+    SessionProfile,
+    holm,
+    mean_interval,
+    order_costs,
+    walk_forward,
+)
+from research_lib.evaluation.executions import Filled, fill_schedule
+from research_lib.evaluation.forecast import book_features, one_earlier
+from research_lib.evaluation.priors import Fit
+from research_lib.evaluation.strategies import Order, Strategy
+from research_lib.market.book import BookSnapshots
+from research_lib.studies.experiment import Experiment, Sessions
+from research_lib.wording import significant
+
+LEVELS = (0.1, 0.9)  # quantiles that are scored: 80 % lie between them
+BOOK_QUANTITIES = ("spread", "depth")  # seen at the start of an interval; others at its end
+STEPS = 12  # of an interval, for its volatility
+IN_USE = "weighted shapes"  # forecast of liquidity of the adaptive strategy
+STILL = 0.01  # root mean squared error of log y below which nothing is compared
+MIN_CHOICE = 5  # sessions that forecasts are fitted on, and priced on, before one is chosen
+
+
+class Yesterday(SessionProfile):
+    """Control: the last session again; its unknown intervals are those of the mean session."""
+
+    name = "yesterday"
+
+    def fit(self, history: Float, features: Float | None = None) -> Self:
+        """Of the last session of the history."""
+        mean = super().fit(history, features)
+        last = np.asarray(history, float)[-1]
+        known = np.isfinite(last) & (last >= 0)
+        log = np.log(np.maximum(last, mean.floor), where=known, out=mean.profile.copy())
+        return replace(mean, profile=log)
+
+
+@dataclass(frozen=True, eq=False)
+class Stale(Regression):
+    """Control: the regression, with nothing known of the last `lag` intervals."""
+
+    lag: int = 60
+    name = "one hour stale"
+
+    def ahead(self, today: Float, features: Float | None = None) -> Float:
+        """The diagonal of `paths`."""
+        return np.diag(self.paths(today, features))
+
+    def paths(self, today: Float, features: Float | None = None) -> Float:
+        """Row t is that of `lag` intervals before, at least the first."""
+        rows = np.maximum(np.arange(len(self.profile)) - self.lag, 0)
+        before = super().paths(today, features)[rows]
+        return np.where(np.tri(len(rows), k=-1, dtype=bool), np.nan, before)
+
+
+@dataclass(frozen=True, eq=False)
+class Shuffled(Regression):
+    """Control: the regression, shown another session, the middle one of those fitted on."""
+
+    other: Any = None
+    name = "shuffled sessions"
+
+    def fit(self, history: Float, features: Float | None = None) -> Self:
+        """With the other session kept."""
+        at = len(history) // 2
+        other = history[at], None if features is None else features[at]
+        return replace(super().fit(history, features), other=other)
+
+    def ahead(self, today: Float, features: Float | None = None) -> Float:
+        """As if the other session were today."""
+        return super().ahead(*self.other)
+
+    def paths(self, today: Float, features: Float | None = None) -> Float:
+        """As if the other session were today."""
+        return super().paths(*self.other)
+
+
+class Oracle(SessionProfile):
+    """Control: what comes, known beforehand."""
+
+    name = "oracle"
+
+    def _later(self, residual: Float, features: Float) -> Float:
+        return np.tile(np.nan_to_num(residual), (len(residual), 1))
+
+
+@dataclass(frozen=True, eq=False)
+class ComponentModel(Forecast):
+    r"""Of a published check: the multiplicative error model of daily and intraday components.
+
+    .. math:: y_{dt} = \eta_d \phi_t \mu_{dt} \varepsilon_{dt}, \quad
+        \eta_{d+1} = \omega + \alpha y_d + \beta \eta_d, \quad
+        \mu_{t+1} = \omega' + \alpha' y_{dt} / (\eta_d \phi_t) + \beta' \mu_t
+
+    with y_d the session's mean over the profile phi (Brownlees, Cipollini and Gallo, 2011). Each
+    recursion is that of a GARCH(1, 1) of square roots, and its Gaussian quasi-likelihood that of
+    exponential errors (Engle and Russell, 1998), so that arch estimates it.
+
+    Attributes
+    ----------
+    eta : float
+        Of the next session.
+    mu : (4,)
+        omega', alpha', beta', and mu at its start.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> history = np.exp(np.repeat(rng.normal(0.0, 0.3, (60, 1)), 26, axis=1))
+    >>> ComponentModel().fit(history * rng.exponential(size=(60, 26))).paths(np.ones(26)).shape
+    (26, 26)
+    """
+
+    eta: float = 1.0
+    mu: Float = field(default_factory=lambda: np.zeros(4))
+    name = "component model"
+
+    def _fitted(self, residuals: Float, features: Float) -> Self:
+        ratio = np.exp(np.nan_to_num(residuals))
+        by_day = ratio.mean(axis=1)
+        *_, eta, levels = _recursion(by_day)
+        omega, alpha, beta, mu, _ = _recursion((ratio / levels[:, None]).ravel())
+        return replace(self, eta=eta, mu=np.array([omega, alpha, beta, mu]))
+
+    def _later(self, residual: Float, features: Float) -> Float:
+        omega, alpha, beta, mu = self.mu
+        level = omega / max(1.0 - alpha - beta, 1e-6)
+        ahead = np.arange(n := len(residual)) - np.arange(n)[:, None]
+        start = np.empty(n)
+        for t, one in enumerate(np.exp(residual) / self.eta):
+            start[t] = mu
+            mu = omega + (alpha * (one if np.isfinite(one) else mu) + beta * mu)
+        later = level + (start[:, None] - level) * (alpha + beta) ** np.maximum(ahead, 0)
+        return np.log(self.eta * later)
+
+
+def _recursion(values: Float) -> tuple[float, float, float, float, Float]:
+    """omega, alpha, beta of a multiplicative error model, its next mean, and the means (m,)."""
+    from arch import arch_model
+
+    scale = values.mean()
+    roots = np.sqrt(values / scale)
+    fit = arch_model(roots, mean="Zero", rescale=False).fit(disp="off", show_warning=False)
+    omega, alpha, beta = fit.params.to_numpy()
+    means = fit.conditional_volatility**2
+    after = omega + alpha * roots[-1] ** 2 + beta * means[-1]
+    return omega * scale, alpha, beta, after * scale, means * scale
+
+
+def controls(minutes: float) -> list[Forecast]:
+    """Yesterday, another session, nothing of the last hour, and everything.
+
+    Examples
+    --------
+    >>> [one.name for one in controls(1.0)]
+    ['yesterday', 'shuffled sessions', 'one hour stale', 'oracle']
+    """
+    return [Yesterday(), Shuffled(), Stale(lag=round(60.0 / minutes)), Oracle()]
+
+
+@dataclass(frozen=True, eq=False)
+class Panel(Record):
+    """What is forecast, by session.
+
+    Attributes
+    ----------
+    start : (D,) int64 ns UTC
+        Of the sessions.
+    quantities : mapping of name to (D, n)
+        "spread" (half, currency a share) and "depth" (shares on both sides) of the books; "volume"
+        (shares; where there are trades) and "volatility" (of the relative moves of the mid) of the
+        intervals. NaN is unknown.
+    features : (D, n, k)
+        Of the book at the start of each interval, see `book_features`.
+    tick, price : float
+        Currency a share; the price is the first mid.
+
+    Examples
+    --------
+    >>> from research_lib.market import Session, preset
+    >>> market, rng = preset("thin_stock", Session(13)), np.random.default_rng(0)
+    >>> panel = Panel.of(Sessions.drawn(market, 3, 5, rng))
+    >>> {name: one.shape for name, one in panel.quantities.items()}["volume"], panel.features.shape
+    ((3, 13), (3, 13, 10))
+    """
+
+    start: Any
+    quantities: Mapping[str, Float]
+    features: Float
+    tick: float
+    price: float
+
+    @classmethod
+    def of(cls, sessions: Sessions) -> Self:
+        """Measured on whole sessions."""
+        books, session = sessions.books, sessions.session
+        days = Ladder.of(books, "buy").by_day(n := session.n_intervals)
+        spread = np.where(np.isfinite(books.mid), books.half_spread, np.nan).reshape(-1, n)
+        depth = (books.bid_size + books.ask_size).sum(axis=1).reshape(-1, n)
+        values = {"spread": spread, "depth": np.where(depth > 0, depth, np.nan)}
+        if books.trades is not None and len(books.trades):
+            values["volume"] = _volume(books, session)
+        values["volatility"] = _volatility(sessions)
+        features = np.array([book_features(day) for day in days])
+        price = float(books.mid[np.isfinite(books.mid)][0])
+        return cls(books.time[::n], values, features, sessions.tick, price)
+
+    def inputs(self, name: str) -> tuple[Float, Float, float]:
+        """Values (D, n), the features known before each, and the floor, of one quantity.
+
+        No half-spread is below half a tick, nor a volatility below half a tick's move.
+        """
+        floor = {"spread": 0.5 * self.tick, "volatility": 0.5 * self.tick / self.price}.get(name, 0)
+        if name not in BOOK_QUANTITIES:
+            return self.quantities[name], self.features, floor
+        earlier = np.array([one_earlier(day) for day in self.features])
+        return self.quantities[name], earlier, floor
+
+
+def _volume(books: BookSnapshots, session: Any) -> Float:
+    """Shares traded in each interval, (D, n); auctions and hidden trades apart where others are
+    signed."""
+    trades: Any = books.trades
+    if trades.aggressor.any():
+        trades = trades.take(trades.aggressor != 0)
+    days, interval = list(books.days(session)), session.interval_of(trades.time)
+    day = pd.Index(days).get_indexer(session.days(trades.time))
+    used, n = (interval >= 0) & (day >= 0), session.n_intervals
+    at = day[used] * n + interval[used]
+    found = np.bincount(at, trades.size[used], len(days) * n)
+    return found.reshape(-1, n).astype(float)
+
+
+def _volatility(sessions: Sessions) -> Float:
+    """Root of the sum of squared relative moves of the mid in each interval, (D, n).
+
+    Over twelve parts where every state is known, else over the whole interval.
+    """
+    n, books = sessions.session.n_intervals, sessions.books
+    step = int(np.diff(books.time[:n]).min())
+    states, parts = sessions.states or books, STEPS
+    if np.median(np.diff(states.time)) > step / STEPS:
+        states, parts = books, 1
+    known = np.isfinite(states.mid)
+    time, mid = states.time[known], states.mid[known]
+    grid = books.time[:, None] + np.arange(parts + 1) * (step // parts)
+    at = np.searchsorted(time, grid, "right") - 1
+    moves = np.diff(np.log(np.where(at >= 0, mid[at], np.nan)), axis=1)
+    moves[np.diff(at >= 0, axis=1)] = np.nan
+    return np.sqrt((moves**2).sum(axis=1)).reshape(-1, n)
+
+
+def forecast_errors(
+    panel: Panel, first: int, kinds: Sequence[Forecast], refit: int = 1, window: int = 60
+) -> pd.DataFrame:
+    """Errors one interval ahead of each forecast in each session from `first` on.
+
+    Parameters
+    ----------
+    panel : Panel
+    first : int
+        Sessions that are only fitted on.
+    kinds : sequence of Forecast
+    refit : int
+        Sessions after which it is fitted anew.
+    window : int
+        Largest number of sessions fitted on, the last ones before.
+
+    Returns
+    -------
+    DataFrame
+        One row a quantity, forecast and session: mape (of y), square (mean squared error of log y),
+        pinball (mean over the two quantiles, of log y), inside (share of intervals between them).
+
+    Examples
+    --------
+    >>> from research_lib.evaluation import FORECASTS
+    >>> from research_lib.market import Session, preset
+    >>> market, rng = preset("thin_stock", Session(13)), np.random.default_rng(0)
+    >>> panel = Panel.of(Sessions.drawn(market, 8, 5, rng))
+    >>> forecast_errors(panel, 6, FORECASTS[:2]).groupby("forecast")["inside"].count().to_dict()
+    {'profile': 8, 'scaled profile': 8}
+    """
+    rows, n_days = [], len(panel.start)
+    due = [(name, d) for name in panel.quantities for d in range(first, n_days, refit)]
+    for name, at in tqdm(due, "fits of forecasts", leave=False):
+        values, features, floor = panel.inputs(name)
+        past = slice(max(at - window, 0), at)
+        for kind in (replace(one, floor=floor) for one in kinds):
+            fitted, bounds = _bounded(kind, values[past], features[past])
+            for d in range(at, min(at + refit, n_days)):
+                error = fitted.errors_of(values[d], features[d])
+                ends = [one.quantiles(values[d], [a], features[d])[0] for a, one in bounds]
+                ends = ends or [np.full(len(error), np.inf)] * len(LEVELS)
+                log = error + fitted.ahead(values[d], features[d])
+                row = {"quantity": name, "forecast": kind.name, "session": d}
+                rows.append(row | _scores(error, log, np.log(ends)))
+    return pd.DataFrame(rows)
+
+
+def _bounded(
+    kind: Forecast, values: Float, features: Float
+) -> tuple[Forecast, list[tuple[float, Forecast]]]:
+    """A fitted forecast, and what gives the two quantiles: itself, trees of each level, nothing."""
+    if type(kind) not in map(type, FORECASTS):  # a control
+        return kind.fit(values, features), []
+    if isinstance(kind, Boosting):
+        of = [replace(kind, level=level).calibrated(values, features) for level in LEVELS]
+        return kind.fit(values, features), list(zip(LEVELS, of, strict=True))
+    fitted = kind.calibrated(values, features)
+    return fitted, [(level, fitted) for level in LEVELS]
+
+
+def _scores(error: Float, log: Float, ends: Float) -> dict[str, float]:
+    """Means over the known intervals of (n,) errors, log values, and quantiles (2, n)."""
+    known = np.isfinite(error)
+    error, miss = error[known], (log - ends)[:, known]
+    level = np.array(LEVELS)[:, None]
+    row: dict[str, Any] = {"mape": np.mean(np.abs(np.expm1(-error))), "square": np.mean(error**2)}
+    row["pinball"] = row["inside"] = np.nan
+    if np.isfinite(miss).all():  # else there are too few sessions to know errors
+        row["pinball"] = np.mean(np.maximum(level * miss, (level - 1.0) * miss))
+        row["inside"] = np.mean((miss[0] >= 0) & (miss[1] <= 0))
+    return {name: float(value) for name, value in row.items()}
+
+
+def error_table(errors: pd.DataFrame, benchmark: str = "profile") -> pd.DataFrame:
+    """Means over sessions, and the paired difference of the squared log error to the benchmark.
+
+    Returns
+    -------
+    DataFrame
+        Index (quantity, forecast): mape_%, log_rmse, difference_%, lower_%, upper_% (of the mean
+        squared log error, relative to the benchmark's; limits from 20 sessions on; NaN where the
+        benchmark errs by less than 1 %), p_holm within the quantity, kept (whether it is in the
+        90 % model confidence set of the models; NaN below 20 sessions and for controls),
+        pinball, inside_%.
+
+    Examples
+    --------
+    >>> rows = [("volume", name, d, 0.3, e, 0.1, 0.8) for d in range(2)
+    ...         for name, e in (("profile", 0.2), ("regression", 0.1))]
+    >>> names = ["quantity", "forecast", "session", "mape", "square", "pinball", "inside"]
+    >>> error_table(pd.DataFrame(rows, columns=names))["difference_%"].round(9).tolist()
+    [0.0, -50.0]
+    """
+    tables = []
+    for name, own in errors.groupby("quantity", sort=False):
+        losses = own.pivot_table("square", "session", "forecast", sort=False)
+        by_session = losses[own["forecast"].unique()]
+        base = by_session[benchmark]
+        means = own.groupby("forecast", sort=False)[["mape", "square", "pinball", "inside"]].mean()
+        # A quantity that hardly moves, as a spread of one tick, has no errors to compare.
+        scale = base if base.mean() > STILL**2 else np.nan * base
+        found = [ratio_interval(by_session[one] - base, scale) for one in by_session]
+        ends = [(one.mean, one.lower, one.upper, one.p_value) for one in found]
+        table = pd.DataFrame(ends, means.index, ["difference_%", "lower_%", "upper_%", "p"])
+        table.insert(0, "mape_%", 100.0 * means["mape"])
+        table.insert(1, "log_rmse", np.sqrt(means["square"]))
+        table["p_holm"] = holm(table["p"].drop(benchmark)).reindex(table.index)
+        models = [one.name for one in FORECASTS if one.name in by_session]
+        table["kept"] = confidence_set(by_session[models])
+        table[["pinball", "inside_%"]] = means[["pinball", "inside"]] * [1.0, 100.0]
+        tables.append(pd.concat({name: table.drop(columns="p")}, names=["quantity"]))
+    return pd.concat(tables)
+
+
+def ratio_interval(top: ArrayLike, bottom: ArrayLike) -> MeanInterval:
+    r"""The ratio of two means over sessions, per cent, with the interval of `mean_interval`.
+
+    .. math:: r = \bar a / \bar b, \qquad r_d = r + (a_d - r b_d) / \bar b
+
+    whose mean is r and whose variation is that of the ratio to first order.
+
+    Examples
+    --------
+    >>> found = ratio_interval(2.0 * np.arange(1.0, 25.0), np.arange(1.0, 25.0))
+    >>> found.mean, found.lower, found.upper
+    (200.0, 200.0, 200.0)
+    """
+    above, below = np.asarray(top, float), np.asarray(bottom, float)
+    mean = below.mean() or np.nan
+    ratio = above.mean() / mean
+    return mean_interval(100.0 * (ratio + (above - ratio * below) / mean))
+
+
+def confidence_set(losses: pd.DataFrame, size: float = 0.1) -> pd.Series:
+    """Which columns of losses (sessions, models) are in the model confidence set; 1, 0 or NaN.
+
+    Hansen, Lunde and Nason (2011), Econometrica 79(2), with blocks of the cube root of the number
+    of sessions; NaN below 20 sessions.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> losses = pd.DataFrame(rng.normal(size=(60, 2)) + [0.0, 3.0], columns=["good", "bad"])
+    >>> confidence_set(losses).to_dict()
+    {'good': 1.0, 'bad': 0.0}
+    """
+    if len(losses) < 20:
+        return pd.Series(np.nan, losses.columns)
+    from arch.bootstrap import MCS
+
+    length = max(round(len(losses) ** (1.0 / 3.0)), 1)
+    found = MCS(losses, size, reps=999, block_size=length, method="R", seed=0)
+    found.compute()
+    return pd.Series(losses.columns.isin(found.included).astype(float), losses.columns)
+
+
+@dataclass(frozen=True, eq=False)
+class GivenFractions(Strategy):
+    """Fractions of the order fixed for each interval of each session, as by forecasts of volume.
+
+    Attributes
+    ----------
+    by_start : mapping of a session's first time (int64 ns) to (n,)
+        Fractions that sum to 1.
+    """
+
+    name: str
+    by_start: Mapping[int, Float]
+    fitted_on: str = "earlier sessions and today's volume so far"
+
+    def decide(self, t: int, remaining: float, seen: Ladder, order: Order) -> float:
+        """What is due by now."""
+        due = self.by_start[int(seen.time[0])][: t + 1].sum()
+        return float(order.total_shares * due) - (order.total_shares - remaining)
+
+    def fill(self, order: Order, books: Ladder, seen: Ladder, refill: float) -> Filled:
+        """The steps of `Strategy.fill`, compiled."""
+        shares = order.total_shares * self.by_start[int(seen.time[0])]
+        return fill_schedule(shares, order.caps, books, refill)
+
+
+def vwap_fractions(paths: Float) -> Float:
+    r"""Fractions of the order by forecasts of log volume that are renewed in each interval, (n,).
+
+    .. math:: x_t = X_t \frac{e^{F_{tt}}}{\sum_{s \ge t} e^{F_{ts}}}
+
+    with X_t the fraction left (Bialkowski, Darolles and Le Fol, 2008, Journal of Banking and
+    Finance 32(9)).
+
+    Examples
+    --------
+    >>> paths = np.log([[1.0, 1.0, 2.0], [np.nan, 1.0, 1.0], [np.nan, np.nan, 9.0]])
+    >>> vwap_fractions(paths).tolist()
+    [0.25, 0.375, 0.375]
+    """
+    left, found = 1.0, np.zeros(len(paths))
+    for t, row in enumerate(paths):
+        ahead = np.exp(row[t:] - row[t:].max())
+        found[t] = left * ahead[0] / ahead.sum()
+        left -= found[t]
+    return found
+
+
+def vwap_strategies(
+    panel: Panel, first: int, kinds: Sequence[Forecast], refit: int = 1, window: int = 60
+) -> list[GivenFractions]:
+    """VWAP by each forecast of volume, of which that by the profile is fixed before the session."""
+    values, features, _ = panel.inputs("volume")
+    found = []
+    for kind in tqdm(kinds, "forecasts of volume", leave=False):
+        given = {}
+        for at in range(first, len(panel.start), refit):
+            past = slice(max(at - window, 0), at)
+            fitted = kind.fit(values[past], features[past])
+            for d in range(at, min(at + refit, len(panel.start))):
+                given[int(panel.start[d])] = vwap_fractions(fitted.paths(values[d], features[d]))
+        found.append(GivenFractions(f"VWAP, {kind.name}", given))
+    return found
+
+
+def adaptive_orders(
+    experiment: Experiment, kinds: Sequence[Forecast], mids: Mapping[str, Any],
+    others: Sequence[Strategy] = (),
+) -> list[Execution]:  # fmt: skip
+    """Every order by the adaptive strategy under each forecast of liquidity, and of the mid.
+
+    Named as the forecast; "weighted shapes" is the one in use. Forecasts `mids` are used with these
+    shapes and called "mid: ...".
+    """
+
+    def make(prior: Prior) -> list[Strategy]:
+        (base,) = (one for one in experiment.strategies(prior) if isinstance(one, Adaptive))
+        made: list[Strategy] = [replace(base, name=IN_USE)]
+        for kind in kinds:
+            shapes = Liquidity.fit(prior.days, kind, experiment.sessions.tick)
+            made.append(replace(base, name=kind.name, shapes=shapes))
+        by_mid = [replace(base, name=f"mid: {key}", mid_forecast=mids[key]) for key in mids]
+        return [*made, *by_mid, *others]
+
+    size = experiment.total_shares
+    how: dict[str, Any] = {"sizes": [size], "max_shares": experiment.cap * size, "make": make}
+    done = walk_forward(experiment.known, experiment.sessions.session, **how)
+    return [one for one in done if not one.name.startswith("perfect foresight")]
+
+
+def session_costs(experiment: Experiment, orders: Sequence[Execution]) -> pd.DataFrame:
+    """Expected cost of each strategy in each session, both sides averaged, bps, (D, strategies)."""
+    rows = order_costs(orders, experiment.headline, experiment.sessions.states)
+    names = list(dict.fromkeys(rows["strategy"]))
+    return rows.pivot_table("total_bps", "start", "strategy")[names]
+
+
+def forecast_costs(costs: pd.DataFrame, benchmark: str, apart: Sequence[str] = ()) -> pd.DataFrame:
+    """What forecasts cost beside a benchmark: one row a column of `session_costs`.
+
+    Returns
+    -------
+    DataFrame
+        total_bps, difference_bps, lower_bps, upper_bps (95 %, from 20 sessions on), p_holm over the
+        rows, kept (whether it is in the 90 % model confidence set, of which `apart` are no part).
+
+    Examples
+    --------
+    >>> costs = pd.DataFrame({"profile": [1.0, 2.0], "oracle": [0.5, 1.5]})
+    >>> forecast_costs(costs, "profile")["difference_bps"].to_dict()
+    {'profile': 0.0, 'oracle': -0.5}
+    """
+    found = [mean_interval(costs[one] - costs[benchmark]) for one in costs]
+    ends = [(one.mean, one.lower, one.upper, one.p_value) for one in found]
+    columns = ["difference_bps", "lower_bps", "upper_bps", "p"]
+    table = pd.DataFrame(ends, costs.columns, columns)
+    table.loc[benchmark, columns[1:]] = np.nan
+    table["p_holm"] = holm(table.pop("p").drop(benchmark)).reindex(table.index)
+    table["kept"] = confidence_set(costs.drop(columns=list(apart)))
+    table.insert(0, "total_bps", costs.mean())
+    return table.rename_axis("forecast")
+
+
+def nested_choice(costs: pd.DataFrame, default: str) -> pd.Series:
+    """What earlier sessions would have chosen before each session: a column of (D, k) costs.
+
+    The cheapest of those whose 95 % interval of the difference to the default lies below 0, else
+    the default. So nothing is chosen before 20 sessions are known.
+
+    Examples
+    --------
+    >>> costs = pd.DataFrame({"profile": np.ones(30), "better": 0.5 + 0.01 * np.arange(30) % 0.02})
+    >>> nested_choice(costs, "profile").value_counts().to_dict()
+    {'profile': 20, 'better': 10}
+    """
+    chosen = []
+    for d in range(len(costs)):
+        past = costs.iloc[:d]
+        below = [one for one in costs if d and mean_interval(past[one] - past[default]).upper < 0.0]
+        chosen.append(past[below].mean().idxmin() if below else default)
+    return pd.Series(chosen, costs.index)
+
+
+def choose_forecast(
+    experiment: Experiment, curve: Fit, fit_days: int, latency: float = 0.0
+) -> tuple[Forecast | None, str]:
+    """The forecast of liquidity that the sessions before the first evaluated one choose.
+
+    Forecasts are fitted on their first half and priced on the second. The cheapest is chosen of
+    those whose cost is lower than that of the one in use beyond its interval by Student's t.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Whose order, cap and accounting are used; its sessions begin with the `fit_days`.
+    curve : callable of books and side
+        As of `Sessions.known`.
+    fit_days : int
+    latency : float
+        Seconds.
+
+    Returns
+    -------
+    forecast : Forecast or None
+        None for the one in use.
+    reason : str
+    """
+    from scipy.stats import t as student
+
+    half = fit_days // 2
+    if half < MIN_CHOICE:
+        return None, f"{IN_USE}, as {fit_days} earlier sessions are too few to choose by"
+    early = replace(experiment.sessions, books=experiment.sessions.before(fit_days))
+    known = early.late(early.known(curve, fit_days=half, refit_days=fit_days), latency)
+    tried = replace(experiment, sessions=early, known=known)
+    costs = session_costs(tried, adaptive_orders(tried, FORECASTS, {}))
+    gains = costs.drop(columns=IN_USE).rsub(costs[IN_USE], axis=0)
+    below = gains.mean() - student.isf(0.025, len(gains) - 1) * gains.sem() > 0.0
+    what = f"of {len(gains)} earlier sessions, after a fit to {half}"
+    if not below.any():
+        return None, f"{IN_USE}, as no other one is cheaper beyond its interval on the last {what}"
+    name = gains.mean()[below].idxmax()
+    (chosen,) = (one for one in FORECASTS if one.name == name)
+    return chosen, f"{name}, {significant(gains[name].mean())} bps cheaper on the last {what}"
