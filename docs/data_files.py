@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
-from research_lib.config import PROJECT_ROOT, Record, data_folder, spellable
+from research_lib.config import PROJECT_ROOT, Record, data_folder
 from research_lib.errors import MissingDataError, ValidationError
 from research_lib.market.readers.pairs import names_beside
 from research_lib.reporting import Project, RunConfig, chosen_runs
@@ -76,7 +76,7 @@ def listed_files(page: str | Path = PAGE) -> list[ListedFile]:
     ValidationError
         A page without the table, or a row that is not complete, with its text.
     """
-    if not spellable(page, "page").is_file():
+    if not Path(page).is_file():
         raise MissingDataError(f"{page} does not exist; it lists the data files of the reports")
     lines = Path(page).read_text(encoding="utf-8").splitlines()
     rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in lines]

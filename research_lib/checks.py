@@ -153,8 +153,7 @@ def same_rows(**given: Any) -> dict[str, Any]:
     rows: Any = labelled[first].index if labelled else ()
     counted = not labelled or rows.equals(pd.RangeIndex(len(rows)))
     if plain and not counted and not any(rows.equals(given[name]) for name in plain):
-        remedy = f"give {first}.to_numpy() if they stand in the same order"
-        raise ValidationError(f"{first} has labels that {plain[0]} has not: {remedy}")
+        raise ValidationError(f"{first} has labels that {plain[0]} has not: give .to_numpy()")
     for name, values in labelled.items():
         if not values.index.equals(rows):
             same = len(values) == len(rows) and set(values.index) == set(rows)

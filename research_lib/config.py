@@ -287,19 +287,9 @@ def parse_yaml(text: str | bytes, what: str) -> dict[str, Any]:
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read one mapping from a YAML file; see `parse_yaml`."""
-    if not spellable(path).is_file():
+    if not Path(path).is_file():
         raise MissingDataError(f"settings file {path} does not exist; check the path")
     return parse_yaml(Path(path).read_bytes(), str(path))
-
-
-def spellable(path: str | Path, what: str = "path") -> Path:
-    """The path; ValidationError where the locale's encoding lacks a letter, so no file is found."""
-    try:
-        os.fsencode(path)
-    except UnicodeEncodeError as error:
-        spelling = f"the locale's encoding, {error.encoding}, cannot spell {what} {str(path)!a}"
-        raise ValidationError(f"{spelling}; set PYTHONUTF8=1") from error
-    return Path(path)
 
 
 def data_folder() -> Path:
@@ -327,8 +317,6 @@ def data_file(relative: str) -> Path:
     MissingDataError
         Naming the file, where it was looked for, and RESEARCH_DATA as the remedy.
     """
-    folder, path = data_folder(), data_folder() / spellable(relative, "data file")
     if not data_files(relative):
-        where = f"{folder}; set RESEARCH_DATA to the folder of real data"
-        raise MissingDataError(f"data file {relative} is not in {where}")
-    return path
+        raise MissingDataError(f"data file {relative} is not in {data_folder()}; set RESEARCH_DATA")
+    return data_folder() / relative

@@ -25,53 +25,6 @@ def _in_locale_c(code: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
     )  # fmt: skip
 
 
-def test_a_path_that_the_locale_cannot_spell_is_refused_in_one_line(tmp_path: Path) -> None:
-    folder = tmp_path / "données"
-    folder.mkdir()
-    (folder / "cotes_é.csv").write_text("x")
-    code = (
-        "from research_lib.config import data_file\n"
-        "try: print(data_file('cotes_\\xe9.csv'))\n"
-        "except ValueError as error: print(ascii(str(error)))"
-    )
-    done = _in_locale_c(code, folder)
-    assert done.returncode == 0, done.stderr
-    if sys.getfilesystemencoding() == "utf-8" and sys.platform == "darwin":
-        pytest.skip("macOS spells paths in UTF-8 in every locale")
-    assert b"cannot spell data file" in done.stdout
-    assert b"set PYTHONUTF8=1" in done.stdout
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        "market.read_books('cotes_\\xe9.csv')",
-        "market.read_books('cotes_\\xe9*.csv')",
-        "list(market.iter_books(['cotes_\\xe9.csv']))",
-        "market.convert('cotes_\\xe9.csv', 'store')",
-        "market.convert('.', 'store_\\xe9')",
-        "read_yaml('cotes_\\xe9.yml')",
-    ],
-)
-def test_books_and_settings_that_the_locale_cannot_spell_do_not_seem_absent(
-    tmp_path: Path, call: str
-) -> None:
-    for name in ("cotes_é.csv", "cotes_é.yml"):
-        (tmp_path / name).write_text(OWN)
-    code = (
-        f"import os; os.chdir({str(tmp_path)!r})\n"
-        "from research_lib import market\n"
-        "from research_lib.config import read_yaml\n"
-        f"try: print({call})\n"
-        "except ValueError as error: print(type(error).__name__, ascii(str(error)))"
-    )
-    done = _in_locale_c(code, tmp_path)
-    if sys.getfilesystemencoding() == "utf-8" and sys.platform == "darwin":
-        pytest.skip("macOS spells paths in UTF-8 in every locale")
-    assert done.stdout.startswith(b"ValidationError \"the locale's encoding"), done
-    assert b"set PYTHONUTF8=1" in done.stdout
-
-
 def test_a_folder_with_a_name_beyond_ascii_works_in_any_locale(tmp_path: Path) -> None:
     folder = tmp_path / "données"
     folder.mkdir()

@@ -16,7 +16,7 @@ from research_lib.checks import Float, Mask, number, numbers, positions, refuse_
 from research_lib.compiling import compiled
 from research_lib.config import Record
 from research_lib.errors import NoBooksError, ValidationError
-from research_lib.market.sessions import Session, as_session, day_slices, nanoseconds
+from research_lib.market.sessions import Session, as_session, day_slices, in_order, nanoseconds
 from research_lib.market.trades import Trades
 
 logger = logging.getLogger(__name__)
@@ -82,16 +82,12 @@ class BookSnapshots(Record):
 
     def __post_init__(self) -> None:
         given = same_rows(**{name: self[name] for name in ARRAYS})
-        time = nanoseconds(given["time"])
-        n, late = len(time), np.flatnonzero(np.diff(time) < 0)
-        if late.size:
-            where = f"{late.size:,} rows, first in row {late[0] + 1}"
-            raise ValidationError(f"time runs backwards in {where}; sort by it")
+        time = in_order(nanoseconds(given["time"]))
+        n = len(time)
         age = numbers("age", np.zeros(n) if self.age is None else given["age"], "nanoseconds")
         flags = np.asarray(np.ones(n, bool) if self.complete is None else given["complete"])
         if flags.shape != (n,) or flags.dtype != bool:
-            due = f"one flag a row, {n:,} booleans"
-            raise ValidationError(f"complete is {flags.dtype} of shape {flags.shape}; give {due}")
+            raise ValidationError(f"complete must be {n} booleans, got {flags.dtype} {flags.shape}")
         if age.shape != (n,) or not (np.isfinite(age) & (age >= 0)).all():
             raise ValidationError(f"age must be one number of at least 0 a row, {n:,}")
         checked: dict[str, Any] = {"time": time, "age": age.astype(np.int64), "complete": flags}
@@ -218,12 +214,10 @@ class BookSnapshots(Record):
     def to_frame(self) -> pd.DataFrame:
         """Long frame: time (UTC), side, price, size, level (1 = best); empty levels left out."""
         price, size = (np.stack([self[f"{s}_{k}"] for s in SIDES], 1) for k in ("price", "size"))
-        shown = size > 0
-        codes = np.broadcast_to(np.array([[0], [1]], np.int8), shown.shape)[shown]
-        level = np.broadcast_to(np.arange(1, self.n_levels + 1), shown.shape)[shown]
-        stamps = np.repeat(self.time, shown.sum(axis=(1, 2))).astype("datetime64[ns]")
-        time, side = pd.DatetimeIndex(stamps, tz="UTC"), pd.Categorical.from_codes(codes, [*SIDES])
-        columns = time, side, price[shown], size[shown], level
+        row, side, level = shown = np.nonzero(size > 0)
+        time = pd.DatetimeIndex(self.time[row].astype("datetime64[ns]"), tz="UTC")
+        sides = pd.Categorical.from_codes(side, [*SIDES])
+        columns = time, sides, price[shown], size[shown], level + 1
         return pd.DataFrame(dict(zip(FRAME_COLUMNS, columns, strict=True)))
 
     @classmethod
@@ -290,8 +284,7 @@ def _checked_side(side: str, price: ArrayLike, size: ArrayLike, n: int) -> dict[
     given = {f"{side} price": price, f"{side} size": size}
     price, size = (np.array(numbers(name, given[name]), ndmin=2) for name in given)
     if price.shape != size.shape or price.ndim != 2 or len(price) != n:
-        found = f"{side} price {price.shape} and size {size.shape}"
-        raise ValidationError(f"{found} must both be ({n}, levels)")
+        raise ValidationError(f"{side} price {price.shape}, size {size.shape}: due ({n}, levels)")
     shown = size > 0
     for rule, bad in {
         "size must be finite and at least 0": ~(size >= 0) | np.isinf(size),
@@ -457,10 +450,8 @@ def sample_batches(
     if not usable:
         logger.warning(f"none of {n_empty:,} intervals has a book that is complete: see its flags")
     elif n_outside > MISFIT * n_rows and n_empty > MISFIT * len(books):
-        found = f"{n_outside:,} of {n_rows:,} states lie outside the session {session.hours}"
-        empty = f"{n_empty:,} of its {len(books):,} intervals have no book"
-        why = f"its clock may not fit: {_when(np.array(spans), session)}"
-        logger.warning(f"{found}, {empty}, {why}")
+        found = f"{n_outside:,} of {n_rows:,} states lie outside, {n_empty:,} intervals are empty"
+        logger.warning(f"{session.hours} may not fit: {found}; {_when(np.array(spans), session)}")
     return books
 
 
@@ -553,8 +544,7 @@ def summarise(books: BookSnapshots, session: Session, weight: str = "time") -> p
     rows, weights = rows[quoted], weights[quoted]
     mid, spread = books.mid[rows], 2.0 * books.half_spread[rows]
     if not weights.sum() > 0:
-        due = "is complete, in the session and quoted on both sides"
-        raise ValidationError(f"none of {len(books):,} states {due}")
+        raise ValidationError(f"no state of {len(books):,} is complete, in the session and quoted")
     columns = {"spread_bps": 1e4 * spread / mid, "spread": spread}
     columns |= {f"{side}_depth": books[f"{side}_size"].sum(axis=1)[rows] for side in SIDES}
     means = {name: float(np.average(values, weights=weights)) for name, values in columns.items()}

@@ -11,7 +11,6 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from research_lib.checks import number
-from research_lib.config import spellable
 from research_lib.errors import ValidationError
 from research_lib.market.readers import batches_of, source_files, store
 from research_lib.market.readers.pairs import partner_of
@@ -78,10 +77,10 @@ def convert(
     """
     rows = number("batch_rows", batch_rows, 1, integer=True)
     options = Options.of(session=session, **reading)
-    source, root = spellable(source), spellable(destination).resolve()
+    root = Path(destination).resolve()
     if root.exists() and not root.is_dir():
         raise ValidationError(f"{root} is a file; give a folder to convert into")
-    files = source_files(source, options, root)
+    files = source_files(Path(source), options, root)
     root.mkdir(parents=True, exist_ok=True)
     done: set[Path] = set()
     with tqdm(desc="convert", unit=" rows", unit_scale=True, disable=not progress) as bar:
@@ -147,8 +146,7 @@ def _by_date(file: Path, options: Options, rows: int, bar: Any) -> Iterator[tupl
     options.carried["seen"].clear()  # files of other symbols may follow one another
     for books in batches_of(file, rows, options):
         if not books.symbol:
-            why = "by which books are stored; give symbol= (--read)"
-            raise ValidationError(f"{file} names no symbol, {why}")
+            raise ValidationError(f"{file} names no symbol to store it by; give symbol= (--read)")
         table = store.table_of(books)
         for day, first, end in day_slices(options.session, books.time):
             date = str(day)[:10]  # of blocks too

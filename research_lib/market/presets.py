@@ -115,8 +115,8 @@ def measure_market(books: BookSnapshots, session: Session | None = None) -> Mark
     sampled = books.sample(session)
     seen = sampled.take(sampled.complete & (sampled.half_spread > 0))
     if len(seen) < MIN_BOOKS:
-        usable = f"{len(seen)} of {len(sampled)} intervals have a usable book"
-        raise InsufficientDataError(f"{usable}, a profile needs {MIN_BOOKS}; add days or intervals")
+        found = f"{len(seen)} of {len(sampled)} intervals have a usable book"
+        raise InsufficientDataError(f"{found}, a profile needs {MIN_BOOKS}; add days or intervals")
     tick, n = price_grid(seen), session.n_intervals
     at = session.interval_of(seen.time) + n * pd.factorize(session.days(seen.time))[0]
     fraction = (at % n + 0.5) / n

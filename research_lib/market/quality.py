@@ -95,8 +95,7 @@ class QualityPolicy(Record):
             actions = ("raise", "drop", "keep", *["widen"] * (kind == "locked"))
             refuse_unknown([self[kind]], actions, f"policy for {kind}:")
             if self[kind] == "drop" and kind in NOT_DROPPED:
-                why = "what is left has it too: cut it out with between, or sample with max_age"
-                raise ValidationError(f"{kind} cannot be dropped, {why}")
+                raise ValidationError(f"{kind} cannot be dropped; use between or sample(max_age)")
         for name in ("stub_distance", "gap_seconds", "jump_fraction", "overnight_fraction"):
             number(name, self[name], above=0)
         if self.locked == "widen":
@@ -196,8 +195,7 @@ def assess(
     (390, 0)
     """
     if not isinstance(books, BookSnapshots):
-        got = f"got {type(books).__name__}; see their from_frame"
-        raise ValidationError(f"books must be BookSnapshots, {got}")
+        raise ValidationError(f"books must be BookSnapshots, got {type(books).__name__}")
     session, policy = as_session(session), policy or QualityPolicy()
     found, quality, usual = _counted(books, session, policy)
     kept, gone = books, np.zeros(len(books), bool)
@@ -259,8 +257,7 @@ def _widened(books: BookSnapshots, locked: Mask, spread: float) -> BookSnapshots
         sides[f"{name}_price"] = price
     moved = replace(books, **sides)
     if n_past := int((moved.take(rows).unordered & ~books.take(rows).unordered).sum()):
-        past = f"moves the touch past the second level of {n_past:,} books"
-        raise ValidationError(f"locked_spread {spread:g} {past}; take at most two price steps")
+        raise ValidationError(f"locked_spread {spread:g} passes level 2 of {n_past} books")
     return moved
 
 

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 import pandas as pd
 
-from research_lib.checks import Array, Int64, Mask, number, refuse_unknown
+from research_lib.checks import Array, Int64, Mask, number, refuse_rows, refuse_unknown
 from research_lib.config import Record
 from research_lib.errors import ValidationError
 
@@ -89,23 +89,20 @@ class Session(Record):
             length = pd.to_timedelta(self.block, errors="coerce")
             hours = self.open, self.close, self.breaks
             if not length >= SECOND or DAY % length or hours != (*NEW_YORK[:2], ()):
-                rule = 'must divide a day, as "1h"; it has no hours or breaks'
-                raise ValidationError(f"block {self.block!r} {rule}")
+                raise ValidationError(f"block {self.block!r} must divide a day, without hours")
             object.__setattr__(self, "timezone", "UTC")
         refuse_unknown_zone(self.timezone)
         try:
             object.__setattr__(self, "breaks", tuple((start, end) for start, end in self.breaks))
         except (TypeError, ValueError) as error:
-            due = 'a list of ("HH:MM", "HH:MM")'
-            raise ValidationError(f"breaks must be {due}, got {self.breaks!r}") from error
+            raise ValidationError(f"breaks must be a list of pairs: {self.breaks!r}") from error
         clocks = self._clocks
         if any(a >= b for a, b in pairwise(clocks)) or clocks[-1] - clocks[0] > DAY:
             rule = "open, breaks and close must follow one another within a day"
             raise ValidationError(f"session {self.hours}: {rule}; set opens_day_before")
         zone = _calendar(self.mic, 2024)[2] if self.mic and self.calendar != "auto" else None
         if zone not in (None, self.timezone):
-            remedy = f'give its hours, timezone="{zone}"'
-            raise ValidationError(f"calendar {self.mic} is not of {self.timezone}; {remedy}")
+            raise ValidationError(f"calendar {self.mic} is not of {self.timezone}, but of {zone}")
 
     @property
     def hours(self) -> str:
@@ -302,19 +299,21 @@ def nanoseconds(time: object, what: str = "time") -> Int64:
     try:
         index = pd.DatetimeIndex(values)
     except (ValueError, TypeError) as error:
-        due = "date-times with a time zone or integer nanoseconds"
-        raise ValidationError(f"{what} must hold {due}") from error
+        raise ValidationError(f"{what} must be times with a zone or nanoseconds") from error
     if index.tz is None:
         raise ValidationError(f"{what} has no time zone; localise it first, by .tz_localize")
-    if (missing := index.isna()).any():
-        first = f"first in row {missing.argmax()}"
-        raise ValidationError(f"{what} is missing in {missing.sum():,} rows, {first}")
+    refuse_rows(index.isna(), what, index, "must not be missing")
     return index.tz_convert("UTC").as_unit("ns").asi8
+
+
+def in_order(time: Int64, what: str = "time") -> Int64:
+    """The times (n,); ValidationError where one is earlier than the one before it."""
+    refuse_rows(np.diff(time, axis=0, prepend=time[:1]) < 0, what, time, "must be in time order")
+    return time
 
 
 def _clock(name: str, text: object) -> pd.Timedelta:
     """From midnight to a local time of day."""
     if not isinstance(text, str) or not CLOCK.fullmatch(text):
-        due = '"HH:MM" from 00:00 to 24:00, e.g. "09:00"; in YAML it is quoted'
-        raise ValidationError(f"{name} {text!r} is not a time of day {due}")
+        raise ValidationError(f'{name} {text!r} is not a time of day "HH:MM", quoted in YAML')
     return pd.Timedelta(f"{text}:00"[:8])

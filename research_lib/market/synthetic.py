@@ -406,8 +406,7 @@ class SyntheticMarket(Limited):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.kernel is not None and (isinstance(self.kernel, type) or not callable(self.kernel)):
-            due = "a function of an array of lags in seconds, or None"
-            raise ValidationError(f"kernel must be {due}; got {self.kernel!r}")
+            raise ValidationError(f"kernel must be a function of lags, got {self.kernel!r}")
 
     @property
     def true_curve(self) -> TrueCurve:
@@ -448,8 +447,7 @@ class SyntheticMarket(Limited):
         best = np.rint(mid / self.tick - 0.5 * spread).astype(np.int64)
         bid, ask = best[:, None] - away[0], (best + spread)[:, None] + away[1]
         if bid.min() <= 0:
-            found = f"the synthetic price falls to {bid.min()} ticks at level {n_levels}"
-            raise ValidationError(f"{found}; raise base_price or lower volatility_factor")
+            raise ValidationError(f"the price falls to {bid.min()} ticks; raise base_price")
         bid_price, ask_price = (on_grid(ticks * self.tick, self.tick) for ticks in (bid, ask))
         books = BookSnapshots(time, bid_price, sizes[0], ask_price, sizes[1], SYNTHETIC)
         return books if trades is None else _printed(books, *trades)

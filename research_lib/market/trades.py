@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from research_lib.checks import Float, number, numbers, positions, same_rows
+from research_lib.checks import Float, number, numbers, positions, refuse_rows, same_rows
 from research_lib.config import Record
 from research_lib.errors import MissingDataError, ValidationError
-from research_lib.market.sessions import nanoseconds
+from research_lib.market.sessions import in_order, nanoseconds
 
 COLUMNS = ("time", "price", "size", "aggressor")
 BUY, SELL, UNSIGNED = 1, -1, 0
@@ -67,13 +67,12 @@ class Trades(Record):
         shapes = {self[name].shape for name in COLUMNS}
         if len(shapes) > 1 or self.time.ndim != 1:
             raise ValidationError(f"trade columns must all be (m,), got {shapes}")
-        sound = np.isfinite(self.price) & (self.price > 0) & np.isfinite(self.size)
-        sound &= (self.size > 0) & np.isin(self.aggressor, (BUY, SELL, UNSIGNED))
-        sound &= np.diff(self.time, prepend=self.time[:1]) >= 0
-        if not sound.all():
-            due = "in time order, price and size finite and above 0, their aggressor 1, -1 or 0"
-            where = f"{np.sum(~sound):,} are not, first in row {np.argmin(sound)}"
-            raise ValidationError(f"trades must be {due}; {where}")
+        in_order(self.time, "trade time")
+        for name in ("price", "size"):
+            bad = ~((self[name] > 0) & (self[name] < np.inf))
+            refuse_rows(bad, f"trade {name}", self[name], "must be finite and above 0")
+        unknown = ~np.isin(self.aggressor, (BUY, SELL, UNSIGNED))
+        refuse_rows(unknown, "trade aggressor", self.aggressor, "must be 1, -1 or 0")
         object.__setattr__(self, "aggressor", self.aggressor.astype(np.int8))
 
     def __len__(self) -> int:
@@ -145,13 +144,11 @@ def read_daily_bars(path: str | Path) -> pd.DataFrame:
     day = bars.index.strftime("%Y%m%d").astype(int).to_numpy()
     bad = ~(bars[BAR_PRICES] > 0).all(axis=1) | (np.diff(day, prepend=0) <= 0)
     if bad.any():
-        rule = "has a price not above 0, or is out of order or twice"
-        raise ValidationError(f"{file}: {bad.idxmax():%Y-%m-%d} {rule}")
+        raise ValidationError(f"{file}: {bad.idxmax():%F} lacks a price, is out of order or twice")
     table = pd.read_csv(factors, header=None, usecols=[0, 1, 2]).to_numpy()
     at = np.searchsorted(table[:, 0], day)
     if np.any(np.diff(table[:, 0]) <= 0) or at.max() >= len(table):
-        due = f"ascending dates up to the last bar, {bars.index[-1]:%Y-%m-%d}"
-        raise ValidationError(f"{factors} must hold {due}")
+        raise ValidationError(f"{factors} must ascend up to the last bar, {bars.index[-1]:%F}")
     bars["factor"] = table[at, 1:].prod(axis=1)
     bars["return"] = (bars["close"] * bars["factor"]).pct_change()
     return bars

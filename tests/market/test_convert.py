@@ -393,8 +393,7 @@ def test_books_without_a_symbol_are_stored_under_the_one_given(
     source, root = tmp_path / "frame.csv", tmp_path / "store"
     synthetic_books.to_frame().to_csv(source, index=False)
     with pytest.raises(
-        ValidationError,
-        match=r"frame\.csv names no symbol, by which books are stored; give symbol=",
+        ValidationError, match=r"frame\.csv names no symbol to store it by; give symbol="
     ):
         _convert(source, root)
     assert main(["convert", str(source), str(root), "--read", "symbol=XYZ"]) == 0

@@ -92,8 +92,8 @@ def test_a_label_that_stands_twice_in_the_first_column_repeats_no_row() -> None:
     [
         ("aggressor", [True, False, True], "aggressor must be 1, -1 or 0, got booleans"),
         ("aggressor", np.array([True, False, True], object), "got booleans"),
-        ("aggressor", [257, 1, 1], "their aggressor 1, -1 or 0"),
-        ("aggressor", [-0.9, 1, 1], "their aggressor 1, -1 or 0"),
+        ("aggressor", [257, 1, 1], "aggressor must be 1, -1 or 0"),
+        ("aggressor", [-0.9, 1, 1], "aggressor must be 1, -1 or 0"),
         ("aggressor", ["buy", "sell", "buy"], "trade aggressor must be numbers"),
         ("price", ["a", "b", "c"], "trade price must be numbers"),
     ],
@@ -109,8 +109,8 @@ def test_columns_of_trades_that_are_something_else_are_refused(
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ({"complete": ["False"] * 3}, "complete is <U5"),
-        ({"complete": [1.0, np.nan, 1.0]}, "complete is float64"),
+        ({"complete": ["False"] * 3}, "complete must be 3 booleans, got <U5"),
+        ({"complete": [1.0, np.nan, 1.0]}, "complete must be 3 booleans, got float64"),
         ({"age": [5]}, "age must be one number"),
         ({"age": [-1, 0, 0]}, "age must be one number of at least 0"),
         ({"age": [np.inf, 0, 0]}, "age must be one number of at least 0"),

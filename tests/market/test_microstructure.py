@@ -71,7 +71,7 @@ def test_time_without_a_quote_counts_for_no_state() -> None:
     books = BookSnapshots(start + hours, np.full((3, 1), 99.0), bid_size, ask, np.ones((3, 1)))
     assert summarise(books, Session(), "time")["spread"] == pytest.approx((2 * 1 + 6 * 0.5) / 1.5)
     with pytest.raises(
-        ValidationError, match="none of 1 states is complete, in the session and quoted"
+        ValidationError, match="no state of 1 is complete, in the session and quoted"
     ):
         summarise(books.take([1]), Session())
 

@@ -279,7 +279,7 @@ def test_orders_that_cannot_be_placed_and_kernels_that_are_none_are_refused() ->
     with pytest.raises(ValidationError, match="price must be above 0"):
         market.moved(day, 1e7, "sell")
     for none in (0.5, ExponentialKernel):
-        with pytest.raises(ValidationError, match="kernel must be a function of an array of lags"):
+        with pytest.raises(ValidationError, match="kernel must be a function of lags"):
             SyntheticMarket(kernel=none)  # type: ignore[arg-type]
     with pytest.raises(ValidationError, match="lean must be at most 1"):
         SyntheticMarket(lean=1.0)

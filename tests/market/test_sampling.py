@@ -149,7 +149,7 @@ def test_a_clock_that_does_not_fit_is_warned_of(
     shift: int, session: Session, outside: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert _new_york_day(shift).sample(session).complete.mean() < 0.4
-    assert f"{outside} states lie outside the session" in caplog.text
+    assert f"{outside} states lie outside" in caplog.text
     assert "give the exchange's own hours and time zone" in caplog.text
 
 
@@ -202,7 +202,7 @@ def test_states_that_are_complete_but_late_are_a_matter_of_the_clock(
 ) -> None:
     evening = MONDAY_OPEN + 615 * MINUTE - 5 * 60 * MINUTE + MINUTE * np.arange(400)  # from 14:45
     BookSnapshots(evening, *([[10.0]] * 400 for _ in range(4))).sample(SESSION)
-    assert "its clock may not fit" in caplog.text
+    assert "may not fit" in caplog.text
 
 
 def test_the_last_state_of_a_block_stands_at_the_next_ones_opening() -> None:

@@ -67,7 +67,9 @@ def test_naive_times_are_refused_with_the_remedy() -> None:
 
 
 def test_missing_times_are_refused_with_their_row() -> None:
-    with pytest.raises(ValidationError, match="missing in 1 rows, first in row 1"):
+    with pytest.raises(
+        ValidationError, match="must not be missing: 1 of 2 rows are not, first in row 1"
+    ):
         _at(pd.DatetimeIndex(["2025-04-03 13:30", None], tz="UTC"))
 
 
@@ -87,9 +89,9 @@ def test_missing_times_are_refused_with_their_row() -> None:
         ({"open": "09:30+02:00"}, r"open '09:30\+02:00' is not a time of day"),
         ({"open": "24:00"}, "session 24:00-16:00 .* must follow one another"),
         ({"close": "24:01"}, "close '24:01' is not a time of day"),
-        ({"close": 960}, "close 960 is not a time of day .* in YAML it is quoted"),
-        ({"open": "9:30"}, r'open \'9:30\' is not a time of day "HH:MM" .*e.g. "09:00"'),
-        ({"breaks": "11:30-12:30"}, r"breaks must be a list of .*got '11:30-12:30'"),
+        ({"close": 960}, "close 960 is not a time of day .* quoted in YAML"),
+        ({"open": "9:30"}, r'open \'9:30\' is not a time of day "HH:MM"'),
+        ({"breaks": "11:30-12:30"}, r"breaks must be a list of pairs: '11:30-12:30'"),
         ({"breaks": [("11:30",)]}, "breaks must be a list of"),
         ({"breaks": [("12:30", "11:30")]}, "open, breaks and close must follow one another"),
         ({"breaks": [("09:30", "10:30")]}, "must follow one another"),
@@ -292,9 +294,7 @@ def test_other_exchanges_are_known_by_their_mic() -> None:
     assert dt.date(2025, 1, 3) not in tokyo.trading_days(dt.date(2025, 1, 1), dt.date(2025, 1, 8))
     with pytest.raises(ValidationError, match="calendar 'XNYX' is unknown; did you mean 'XNYS'"):
         Session(calendar="XNYX")
-    with pytest.raises(
-        ValidationError, match=r'is not of America/New_York; give its hours, timezone="Asia/Tokyo"'
-    ):
+    with pytest.raises(ValidationError, match="is not of America/New_York, but of Asia/Tokyo"):
         Session(calendar="XTKS")
 
 

@@ -15,7 +15,6 @@ from typing import Any
 import pandas as pd
 
 from research_lib.checks import number, require_columns
-from research_lib.config import spellable
 from research_lib.errors import MissingDataError, ValidationError
 from research_lib.market.book import BookSnapshots, refuse_disorder
 from research_lib.market.readers import tabular
@@ -161,7 +160,7 @@ def _files(paths: Any, options: Options) -> Iterator[Path]:
     """The files that are meant, and folders made by convert."""
     if isinstance(paths, pd.DataFrame):
         raise ValidationError("make books of a DataFrame by BookSnapshots.from_frame(frame)")
-    for path in map(spellable, [paths] if isinstance(paths, (str, Path)) else paths):
+    for path in map(Path, [paths] if isinstance(paths, (str, Path)) else paths):
         yield from [path] if STORE.matches(path, b"") else source_files(path, options)
 
 

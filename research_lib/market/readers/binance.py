@@ -88,8 +88,7 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
             elif message.get("e") == "trade":
                 replay.trade(message)
     if not replay.time:
-        where = f"after its snapshot (lastUpdateId {replay.last_id})"
-        raise ValidationError(f"{path} holds no depth update {where}")
+        raise ValidationError(f"{path} holds no depth update after its snapshot, {replay.last_id}")
     yield replay.taken()
     if not is_partial:
         options.carried["replays"][replay.symbol] = replay
@@ -118,8 +117,7 @@ def _begun(path: Path, batch_rows: int, options: tabular.Options) -> "_Replay":
         if symbol not in replays and _symbol_of(file) == symbol:
             deque(batches(file, batch_rows, options), maxlen=0)
     if symbol not in replays:
-        remedy = "read it after the recording that it continues: read_books([before, this])"
-        raise ValidationError(f"{path} holds no REST snapshot (lastUpdateId, bids, asks); {remedy}")
+        raise ValidationError(f"{path} holds no REST snapshot; read the recording before it first")
     return replays[symbol]
 
 

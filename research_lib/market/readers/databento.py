@@ -112,13 +112,11 @@ def batches(path: Source, batch_rows: int, options: Options) -> Iterator[BookSna
         if "order_id" in names:
             yield from _of_orders(path, batch_rows, options)
             return
-        lacks = "lacks column bid_px_00: it holds no levels; fetch schema mbp-10, mbp-1 or mbo"
-        raise ValidationError(f"{tabular.label(path)} {lacks}")
+        raise ValidationError(f"{tabular.label(path)} lacks column bid_px_00; fetch mbp-10 or mbo")
     ids, every = tabular.identities(names) or ["symbol"], replace(options, where={})
     first = next(tabular.read(path, ["action", *ids, *MBP.columns(1)], 1_000, every))
     if set(first.batch["action"].to_pylist()) == {"T"}:
-        why = "is of schema tbbo: every record is a trade, and none shows a book that stands"
-        raise ValidationError(f"{tabular.label(path)} {why}; fetch schema mbp-1 or bbo-1s")
+        raise ValidationError(f"{tabular.label(path)} is of schema tbbo, all trades; fetch mbp-1")
     # DBN without a symbol for its instrument has the instrument alone.
     ids = [name for name in ids if first.batch[name][0].is_valid]
     due = [*MBP.due(names, n_levels), "action", "side", "flags", *of_trade, *ids]

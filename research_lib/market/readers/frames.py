@@ -29,7 +29,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from research_lib.config import spellable
 from research_lib.errors import ValidationError
 from research_lib.market.book import FRAME_COLUMNS, LEVELS, SIDES, BookSnapshots
 from research_lib.market.readers import tabular
@@ -283,15 +282,15 @@ def read_trades(path: str | Path, **reading: Any) -> Trades:
     >>> read_trades(path).signed_size.tolist()
     [100.0]
     """
-    return _trades(spellable(path), Options.of(**reading))
+    return _trades(Path(path), Options.of(**reading))
 
 
 def _trades(path: Path, options: Options) -> Trades:
     names = tabular.renamed(path, options)
     found = {k: next((n for n in known if n in names), "") for k, known in TRADE_COLUMNS.items()}
     if lacking := [k for k in ("time", "price", "size") if not found[k]]:
-        due = f"{lacking[0]} of trades; due is one of {', '.join(TRADE_COLUMNS[lacking[0]])}"
-        raise ValidationError(f"{path} has no column for the {due}")
+        due = ", ".join(TRADE_COLUMNS[lacking[0]])
+        raise ValidationError(f"{path} has no column for the {lacking[0]} of trades: {due}")
     wanted, before, parts, symbol = [name for name in found.values() if name], 0, [], options.symbol
     options = replace(options, where={k: v for k, v in options.where.items() if k in names})
     ids = tabular.identities(names)
@@ -339,9 +338,8 @@ def _long(source: Source, ids: list[str], options: Options) -> BookSnapshots:
     table = pd.concat(parts)
     again = table.index[table.duplicated(["time", "side", "level"])]
     if len(again):
-        found = f"time, side and level are given twice, row {again[0]} repeats a level"
-        more = f"({len(again):,} rows do); keep one state a time"
-        raise ValidationError(f"{tabular.label(source)}: {found} {more}")
+        found = f"row {again[0]} repeats a level ({len(again):,} rows do); keep one state a time"
+        raise ValidationError(f"{tabular.label(source)}: {found}")
     times, snapshot = np.unique(table["time"], return_inverse=True)
     levels = np.zeros((2, 2, len(times), int(table["level"].max()) + 1))  # size 0: an empty level
     levels[table["side"], :, snapshot, table["level"]] = table[[*KINDS]]

@@ -154,8 +154,7 @@ def _lobster(
     if named and other and named.group(1, 2) != other.group(1, 2):
         raise ValidationError(f"{orderbook} and {message} are not of one symbol and day")
     if not (date or named):
-        due = "SYMBOL_YYYY-MM-DD_start_end_orderbook_L; rename it or give date= to read_lobster"
-        raise ValidationError(f"{orderbook} has no date in its name, {due}")
+        raise ValidationError(f"{orderbook} has no date in its name; give date= to read_lobster")
     symbol = named[1] if named else ""
     before = midnight = _midnight_ns(orderbook, date or named[2])  # type: ignore[index]
     n_levels = (tabular.head(orderbook).partition(b"\n")[0].count(b",") + 1) // 4
@@ -168,8 +167,7 @@ def _lobster(
     for events, books in both:
         done += min(len(events), len(books))
         if len(events) != len(books):
-            found = f"{message} and {orderbook} have {done:,} rows in common, and one has more"
-            raise ValidationError(f"{found}; one is cut off, or they are not a pair")
+            raise ValidationError(f"{message} or {orderbook} is cut off after {done:,} rows")
         event = _events(events, midnight)
         before = events.refuse_backwards("time", event["time"], before)
         is_halt = event["type"] == HALT
@@ -301,8 +299,7 @@ def _cells(path: Path, names: tuple[str, ...], midnight: int, member: str) -> di
         rows.require_all(columns, table >= 0, "must be at least 0")
         rows.require("time", table[:, 0] < 1_000 * DAY_SECONDS, "must be milliseconds of a day")
         if is_bar and not member:
-            rule = "must be whole, in units of 1e-4: of equities, and of no coins or currencies"
-            rows.require_all(columns, table % 1 == 0, rule)
+            rows.require_all(columns, table % 1 == 0, "must be whole, in units of 1e-4")
         if is_bar:
             table[:, 1::2] *= table[:, 2::2] > 0  # a price without a size is no quote
         else:
@@ -326,8 +323,7 @@ def _bar_ns(path: Path, member: str) -> int:
     for word, seconds in BAR_SECONDS.items():
         if f"_{word}_" in name:
             return seconds * NS_A_SECOND
-    due = " or a ".join(BAR_SECONDS)
-    raise ValidationError(f"{path}: the length of the bars of {name} is unknown; due is a {due}")
+    raise ValidationError(f"{path}: the bars of {name} must be of a minute or a second")
 
 
 LOBSTER = tabular.Format("LOBSTER message and orderbook pair", _is_lobster, _lobster_batches)

@@ -63,8 +63,7 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
     found = books_by_symbol(path)
     (symbol, dates), *others = found.items()
     if others:
-        held = f"{path} holds {len(found)} symbols ({', '.join(found)})"
-        raise ValidationError(f"{held}; read one at a time, e.g. {dates[0].parent}")
+        raise ValidationError(f"{path} holds {len(found)} symbols ({', '.join(found)}); read one")
     refuse_mixed(dates)
     before = 0
     for file in _in_order(dates):

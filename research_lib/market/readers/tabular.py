@@ -47,7 +47,6 @@ DAMAGE = (pa.ArrowException, zipfile.BadZipFile, zlib.error, RuntimeError, EOFEr
 UTC_NS = pa.timestamp("ns", tz="UTC")
 TIME_UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 NUMBER = re.compile(r"\d+(\.\d*)?")
-THOUSANDS = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
 NAIVE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?")
 ISO = "must hold ISO 8601 times with a time zone, such as 2025-04-03T09:30:00.125-04:00"
 # Vendors' marks of an empty level, in currency: LOBSTER's, and Databento's in two scales.
@@ -385,8 +384,7 @@ def _csv(
         packed = raw.read(4).startswith((ZIP, DBN, *CODECS))  # these report a cut themselves
         raw.seek(-1, io.SEEK_END)
         if not packed and raw.read(1) in b"0123456789.":
-            found = f"{path}: the last row has no end of line, so its last number may be cut off"
-            raise ValidationError(f"{found}; fetch the file again, or end its last line")
+            raise ValidationError(f"{path}: the last row has no end of line; fetch or end it")
 
 
 def _rebatched(reader: pa.RecordBatchReader, batch_rows: int) -> Iterator[pa.RecordBatch]:
@@ -453,11 +451,7 @@ class Rows:
         if (whole := first(len(column))) is not None:
             return whole
         k = bisect_left(range(len(column)), True, key=lambda row: first(row + 1) is None)
-        remedy = "correct it or fetch the source again"
-        if THOUSANDS.fullmatch(str(column[k])):
-            remedy = 'if its commas separate thousands, read it by pandas with thousands=",", or '
-            remedy += f'convert with frame["{name}"].str.replace(",", "").astype(float)'
-        raise self.error(name, k, rule, remedy)
+        raise self.error(name, k, rule, "correct it or fetch the source again")
 
     def numbers(self, names: Sequence[str]) -> Float:
         """Numeric columns side by side, (n, k) floats, NaN where empty."""
@@ -499,8 +493,7 @@ class Rows:
             return self._counted(name, unit or "ns")
         naive = NAIVE.fullmatch(first) if is_text else getattr(column.type, "tz", None) is None
         if naive and timezone is None:
-            remedy = 'localise it first, or give timezone="America/New_York"'
-            raise self.error(name, 0, "has no time zone", remedy, len(self))
+            raise self.error(name, 0, "has no time zone", "give timezone or localise it", len(self))
         stamps = self._localised(name, str(timezone)) if naive else self.cast(name, UTC_NS, ISO)
         time = np.asarray(stamps.cast(pa.int64()).to_numpy(False), np.int64)
         self.require(name, (time >= EARLIEST) & (time <= LATEST), "must lie between 1990 and 2100")

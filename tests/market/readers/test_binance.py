@@ -272,9 +272,7 @@ def test_missing_snapshot_is_refused(tmp_path: Path) -> None:
 
 
 def test_recording_that_ends_with_its_snapshot_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        ValidationError, match=r"no depth update after its snapshot \(lastUpdateId 100\)"
-    ):
+    with pytest.raises(ValidationError, match="no depth update after its snapshot, 100"):
         read_books(write(tmp_path, depth(90, 99), SNAPSHOT, trade()))
 
 
@@ -459,7 +457,9 @@ def test_a_recording_that_goes_on_over_midnight_continues_the_day_before(tmp_pat
         books = read_books(source)
         for name in ("time", "bid_price", "bid_size", "ask_price", "ask_size"):
             np.testing.assert_array_equal(books[name], whole[name])
-    with pytest.raises(ValidationError, match=r"no REST snapshot .*recording that it continues"):
+    with pytest.raises(
+        ValidationError, match="no REST snapshot; read the recording before it first"
+    ):
         read_books(days / "2.jsonl")
     write(tmp_path, *updates[4:]).rename(days / "2.jsonl")
     with pytest.raises(ValidationError, match=r"2\.jsonl: line 1 .*a gap in the update ids"):

@@ -125,7 +125,7 @@ def test_a_side_that_never_changes_is_not_believed(
 
 def test_a_table_of_trades_without_a_size_says_what_is_due(tmp_path: Path) -> None:
     (tmp_path / "trades.csv").write_text("time,price,side\n2026-01-06T12:00:00Z,1.0,buy\n")
-    with pytest.raises(ValidationError, match="no column for the size of trades; due is one of"):
+    with pytest.raises(ValidationError, match="no column for the size of trades: size, quantity"):
         read_trades(tmp_path / "trades.csv")
 
 

@@ -290,7 +290,7 @@ def test_unequal_row_counts_are_refused(tmp_path: Path, n_events: int, n_books: 
     orderbook = write(tmp_path, MESSAGES[:n_events], [LEVELS] * n_books)
     with pytest.raises(
         ValidationError,
-        match=rf"message_2\.csv and .*orderbook_2\.csv have {min(n_events, n_books)} rows in common",
+        match=rf"message_2\.csv or .*orderbook_2\.csv is cut off after {min(n_events, n_books)} rows",
     ):
         whole(orderbook, 2)
 
@@ -476,7 +476,7 @@ def test_files_of_unequal_lengths_are_refused(
     orderbook = write(tmp_path_factory.mktemp("unequal"), events[:n_events], levels[:n_books])
     with pytest.raises(
         ValidationError,
-        match=rf"message_2\.csv and .*orderbook_2\.csv have {shorter} rows in common",
+        match=rf"message_2\.csv or .*orderbook_2\.csv is cut off after {shorter} rows",
     ):
         whole(orderbook, batch_rows)
 

