@@ -75,11 +75,9 @@ def generate(folder: Path, n_days: int) -> None:
         partition = folder / store.partition("SYN", date)
         partition.mkdir(parents=True)
         shift = (date - FIRST_DAY).days * 86_400 * 10**9
-        file = store.TableFile(partition / BOOKS_FILE)
-        for start in range(0, len(books), store.ROW_GROUP_ROWS):
-            rows = books.take(np.arange(start, min(start + store.ROW_GROUP_ROWS, len(books))))
-            file.add(store.table_of(dataclasses.replace(rows, time=rows.time + shift)))
-        file.close(footer={})
+        table = store.table_of(dataclasses.replace(books, time=books.time + shift))
+        with (partition / BOOKS_FILE).open("wb") as stream, store.writer(stream, table) as file:
+            file.write_table(table, row_group_size=store.ROW_GROUP_ROWS)
 
 
 def one_day(n_rows: int, rng: np.random.Generator) -> BookSnapshots:

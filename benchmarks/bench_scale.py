@@ -88,11 +88,12 @@ def write(folder: Path, books: BookSnapshots, date: dt.date) -> None:
     """One date of the store."""
     partition = folder / store.partition(books.symbol, date)
     partition.mkdir(parents=True)
-    file = store.TableFile(partition / "generated.parquet")
-    for start in range(0, len(books), store.ROW_GROUP_ROWS):
-        rows = np.arange(start, min(start + store.ROW_GROUP_ROWS, len(books)))
-        file.add(store.table_of(books.take(rows)))
-    file.close(footer={})
+    table = store.table_of(books)
+    with (
+        (partition / "generated.parquet").open("wb") as stream,
+        store.writer(stream, table) as file,
+    ):
+        file.write_table(table, row_group_size=store.ROW_GROUP_ROWS)
 
 
 @contextmanager

@@ -102,25 +102,26 @@ def _converted(file: Path, root: Path, options: Options, batch_rows: int, bar: A
         options.carried["replays"].clear()  # the next file may continue from the end of this one
         return sorted(dates)
     made: list[Path] = []
-    writer: store.TableFile | None = None
     unfinished = root / f"_unfinished-{key}.parquet"
+    parts = _by_date(file, options, batch_rows, bar)
+    part = next(parts, None)
     try:
-        whose = options.carried["seen"]
-        for date, table in _by_date(file, options, batch_rows, bar):
-            path = root / date / f"{key}.parquet"
-            if path not in made:
-                if writer is not None:
-                    writer.close(made[-1], {"source": source, "dates": [], "whose": whose})
-                writer = None if path in kept else store.TableFile(unfinished)
-                made.append(path)
-            if writer is not None:
-                writer.add(table)
-        if writer is not None:
-            names = [path.parent.relative_to(root).as_posix() for path in made]
-            writer.close(made[-1], {"source": source, "dates": names, "whose": whose})
+        while part is not None:
+            date, begins = part[0], part[1]["time"][0].value
+            made.append(root / date / f"{key}.parquet")
+            with unfinished.open("wb") as stream, store.writer(stream, part[1]) as writer:
+                while part is not None and part[0] == date:
+                    writer.write_table(part[1], row_group_size=store.ROW_GROUP_ROWS)
+                    part = next(parts, None)
+                # The last file's footer names all dates: an interruption leaves none that does.
+                dates = [] if part else [path.parent.relative_to(root).as_posix() for path in made]
+                whose = options.carried["seen"]
+                footer = {"source": source, "dates": dates, "whose": whose, "first": begins}
+                store.add_footer(writer, footer)
+            if made[-1] not in kept:
+                made[-1].parent.mkdir(parents=True, exist_ok=True)
+                unfinished.replace(made[-1])
     finally:
-        if writer is not None:
-            writer.close()
         unfinished.unlink(missing_ok=True)
     for path in set(before) - set(made):  # of an earlier version of the source
         path.unlink()

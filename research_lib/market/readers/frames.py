@@ -21,6 +21,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, pairwise
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -235,15 +236,13 @@ def in_batches(books: BookSnapshots, batch_rows: int) -> Iterator[BookSnapshots]
 
 def with_trades(parts: Iterable[BookSnapshots], trades: Trades) -> Iterator[BookSnapshots]:
     """Books that follow one another, each part with the trades up to its end, the last with all."""
-    first, held = 0, None
-    for part in parts:
-        if held is not None:
-            end = int(np.searchsorted(trades.time, held.time[-1], "right"))
-            yield replace(held, trades=trades.take(np.arange(first, end)))
-            first = end
-        held = part
-    if held is not None:
-        yield replace(held, trades=trades.take(np.arange(first, len(trades))))
+    first = 0
+    for part, later in pairwise(chain[Any](parts, [None])):
+        until = len(trades)
+        if later is not None:
+            until = int(np.searchsorted(trades.time, part.time[-1], "right"))
+        yield replace(part, trades=trades.take(np.arange(first, until)))
+        first = until
 
 
 def trades_file(path: PurePath) -> PurePath | None:
@@ -348,42 +347,27 @@ def _long(source: Source, ids: list[str], options: Options) -> BookSnapshots:
 
 
 def suggestion(names: Iterable[str]) -> str:
-    """The probable meaning of a source's columns, and the columns that are wanted."""
-    renames = _likely_renames(names)
-    perhaps = f"; perhaps its columns are meant so: columns={renames}" if renames else ""
-    return f"{perhaps}; a frame has columns {LONG}; or wide: {WIDE_NAMES}"
-
-
-def _likely_renames(names: Iterable[str]) -> dict[str, str]:
-    """Probable renames of columns; {} unless they would make a whole frame.
+    """The probable meaning of a source's columns, and the columns that are wanted.
 
     Names are split into words and numbers, so that BidPx1, ask_qty_0 or "Offer Size" are
-    understood; levels counted from 0 become levels from 1. The word for price may be missing.
+    understood. The word for price may be missing. They are suggested where they make a frame.
     """
-    found = {name: _meant(name) for name in names}
-    sided = [level for words, level in found.values() if words & set(SIDES) and level is not None]
-    shift, renames = int(min(sided, default=1) == 0), dict[str, str]()
-    for name, (words, level) in found.items():
+    meant: dict[str, str] = {}
+    for name in names:
+        apart = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", TOGETHER.sub(r"\1 ", name))
+        words = {MEANT.get(word.lower(), word.lower()) for word in apart if not word.isdigit()}
         side = next((one for one in SIDES if one in words), None)
-        new = next((one for one in FRAME_COLUMNS if words == {one}), "")
         if side is not None and words <= {*SIDES, *KINDS}:
-            kind = "size" if "size" in words else "price"
-            new = f"{side}_{kind}_{1 if level is None else level + shift}"
-        if new and new not in renames.values():
-            renames[name] = new
-    made = set(renames.values())
-    if {"time", *WIDE.columns(1)} <= made:
-        renames = {k: new for k, new in renames.items() if new == "time" or new[-1].isdigit()}
-    elif not set(FRAME_COLUMNS) <= made:
-        return {}
-    return {name: new for name, new in renames.items() if name != new}
-
-
-def _meant(name: str) -> tuple[set[str], int | None]:
-    """The words of a column's name, translated by `WORDS` where known, and its number."""
-    apart = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", TOGETHER.sub(r"\1 ", name))
-    words = {MEANT.get(word.lower(), word.lower()) for word in apart if not word.isdigit()}
-    return words, next((int(part) for part in reversed(apart) if part.isdigit()), None)
+            level = next((int(part) for part in reversed(apart) if part.isdigit()), 1)
+            meant.setdefault(f"{side}_{'size' if 'size' in words else 'price'}_{level}", name)
+        elif len(words) == 1 and words <= {*FRAME_COLUMNS}:
+            meant.setdefault(words.pop(), name)
+    layout = layout_of([*meant])
+    due = FRAME_COLUMNS if layout is None else layout.due([*meant], 1)
+    renames = {name: new for new, name in meant.items() if name != new}
+    whole = bool(renames) and set(due) <= meant.keys()
+    perhaps = f"; perhaps its columns are meant so: columns={renames}" if whole else ""
+    return f"{perhaps}; a frame has columns {LONG}; or wide: {WIDE_NAMES}"
 
 
 NAME = f"long or wide frame, {', '.join(one.name for one in LAYOUTS[2:])} (CSV, Parquet)"

@@ -122,38 +122,16 @@ def table_of(books: BookSnapshots) -> pa.Table:
     return pa.table(columns)
 
 
-class TableFile:
-    """A file being written: no more than one table in memory."""
+def writer(stream: Any, table: pa.Table) -> Any:
+    """A writer of tables such as this one, of as many levels, to a stream."""
+    import pyarrow.parquet as pq
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.first = path, 0
-        self._stream: Any = path.open("wb")
-        self._writer: Any = None
+    return pq.ParquetWriter(stream, table.schema, compression="zstd", write_page_checksum=True)
 
-    def add(self, table: pa.Table) -> None:
-        """Rows of `table_of` to follow those before, of as many levels."""
-        import pyarrow.parquet as pq
 
-        self.first = self.first or table["time"][0].value
-        how: Any = {"compression": "zstd", "write_page_checksum": True}
-        self._writer = self._writer or pq.ParquetWriter(self._stream, table.schema, **how)
-        self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
-
-    def close(self, place: Path | None = None, footer: Mapping[str, Any] | None = None) -> None:
-        """Close the file with a footer (its source, when its rows begin) and move it to `place`.
-
-        The footer of the last file of a source names all its dates. Without a place the file is
-        only closed.
-        """
-        if footer is not None:
-            said = json.dumps({**footer, "first": self.first})
-            self._writer.add_key_value_metadata({FOOTER_KEY: said.encode()})
-        if self._writer is not None:
-            self._writer.close()
-        self._stream.close()
-        if place is not None:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            self.path.replace(place)
+def add_footer(writer: Any, footer: Mapping[str, Any]) -> None:
+    """Say in a file what it was made of, and when its rows begin (`first`, ns)."""
+    writer.add_key_value_metadata({FOOTER_KEY: json.dumps(footer).encode()})
 
 
 def footer_of(path: Path) -> dict[str, Any]:
