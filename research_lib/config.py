@@ -188,9 +188,7 @@ class ModelConfig(Limited):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.min_trade_size > self.max_trade_size:
-            sizes = f"{self.min_trade_size:g} is above max_trade_size {self.max_trade_size:g}"
-            raise ValidationError(f"min_trade_size {sizes}; lower the one or raise the other")
+        number("max_trade_size", self.max_trade_size, self.min_trade_size)
 
 
 @dataclass(frozen=True)

@@ -53,10 +53,7 @@ def test_defaults_are_the_contracts() -> None:
         ({"min_observations": 0}, "min_observations must be at least 1, got 0"),
         ({"volatility_factor": 11}, "volatility_factor must be at most 10, got 11"),
         ({"progress_logging": 1}, "progress_logging must be true or false, got 1"),
-        (
-            {"min_trade_size": 10, "max_trade_size": 5},
-            "min_trade_size 10 is above max_trade_size 5",
-        ),
+        ({"min_trade_size": 10, "max_trade_size": 5}, "max_trade_size must be at least 10, got 5"),
     ],
 )
 def test_model_settings_outside_their_limits_are_refused(

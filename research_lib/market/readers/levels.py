@@ -1,6 +1,6 @@
 """Price levels of one side of a book that is built from updates or from orders."""
 
-from bisect import bisect_left, insort
+from heapq import nlargest, nsmallest
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from research_lib.checks import Float
 
 
 class PriceLevels:
-    """Sizes by price, and the prices in rising order.
+    """Sizes by price.
 
     Examples
     --------
@@ -21,16 +21,12 @@ class PriceLevels:
 
     def __init__(self) -> None:
         self.size: dict[float, float] = {}
-        self.prices: list[float] = []
 
     def set(self, price: float, size: float) -> None:
         """Replace the size at a price; 0 deletes, also where there is nothing to delete."""
-        if size > 0:
-            if price not in self.size:
-                insort(self.prices, price)
-            self.size[price] = size
-        elif self.size.pop(price, None) is not None:
-            del self.prices[bisect_left(self.prices, price)]
+        self.size[price] = size
+        if not size > 0:
+            del self.size[price]
 
     def add(self, price: float, change: float) -> None:
         """Change the size at a price."""
@@ -38,7 +34,8 @@ class PriceLevels:
 
     def best(self, n_levels: int, *, highest: bool) -> Float:
         """(2, n_levels) prices and sizes, best first; empty levels are 0."""
-        prices = self.prices[: -n_levels - 1 : -1] if highest else self.prices[:n_levels]
+        pick = nlargest if highest else nsmallest
+        prices = pick(n_levels, self.size)
         levels = np.zeros((2, n_levels))
         levels[:, : len(prices)] = prices, [self.size[price] for price in prices]
         return levels

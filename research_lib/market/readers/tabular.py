@@ -132,8 +132,7 @@ def open_bytes(path: Path, member: str = "") -> io.BufferedReader:
         archive = zipfile.ZipFile(stream)
         inside = [name for name in archive.namelist() if member in name]
         if len(inside) != 1:
-            known = ", ".join(archive.namelist()[:8])
-            raise ValidationError(f"{path} holds {len(inside)} files of {known}; one is wanted")
+            raise ValidationError(f"{path} holds {archive.namelist()[:8]}; one file is wanted")
         stream = io.BufferedReader(archive.open(inside[0]))
     for magic, codec in CODECS.items():
         if start.startswith(magic):
@@ -235,8 +234,7 @@ def renamed(source: Source, options: Options) -> dict[str, str]:
     """The source's own name of every column by the name that the user gives it."""
     names = column_names(source) if isinstance(source, Path) else list(source.columns)
     if absent := [name for name in options.columns if name not in names]:
-        has = f"to rename; it has {', '.join(map(str, names[:8]))}"
-        raise ValidationError(f"{label(source)} has no column {absent[0]!r} {has}")
+        raise ValidationError(f"{label(source)} has no column {absent[0]!r} to rename: {names[:8]}")
     given = [str(options.columns.get(name, name)) for name in names]
     if twice := [f"columns would be {name}" for name in given if given.count(name) > 1]:
         raise ValidationError(f"{label(source)}: {len(twice)} {twice[0]}; rename or remove one")
