@@ -213,10 +213,12 @@ class BookSnapshots(Record):
     def to_frame(self) -> pd.DataFrame:
         """Long frame: time (UTC), side, price, size, level (1 = best); empty levels left out."""
         price, size = (np.stack([self[f"{s}_{k}"] for s in SIDES], 1) for k in ("price", "size"))
-        row, side, level = shown = np.nonzero(size > 0)
-        time = pd.DatetimeIndex(self.time[row].astype("datetime64[ns]"), tz="UTC")
-        sides = pd.Categorical.from_codes(side, [*SIDES])
-        columns = time, sides, price[shown], size[shown], level + 1
+        shown = size > 0
+        codes = np.broadcast_to(np.array([[0], [1]], np.int8), shown.shape)[shown]
+        level = np.broadcast_to(np.arange(1, self.n_levels + 1), shown.shape)[shown]
+        stamps = np.repeat(self.time, shown.sum(axis=(1, 2))).astype("datetime64[ns]")
+        time, side = pd.DatetimeIndex(stamps, tz="UTC"), pd.Categorical.from_codes(codes, [*SIDES])
+        columns = time, side, price[shown], size[shown], level
         return pd.DataFrame(dict(zip(FRAME_COLUMNS, columns, strict=True)))
 
     @classmethod
