@@ -12,7 +12,7 @@ from research_lib.checks import ArrayLike, Float, number, numbers, same_labels
 from research_lib.config import Record, SolverType
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution import problem as problems
-from research_lib.execution.exact import SUM_ROUNDING, Certificate, solve_many
+from research_lib.execution.exact import Certificate, solve_many
 from research_lib.execution.fallback import SOLVERS, Attempt, Found, certify, fault_of, search
 from research_lib.execution.problem import HEADROOM, Limits, Problem
 from research_lib.execution.schedules import ROUNDING, Split
@@ -367,23 +367,17 @@ def allocate_many(
         rule = f"finite and above 0, with m a divisor of the curve's {len(curve)} intervals"
         raise ValidationError(f"total_shares must be (m,), {rule}; got shape {orders.shape}")
     problems.check_finite(curve)
-    most, bounds = np.inf if max_shares is None else max_shares, []
-    for name, limits in (("min_shares", min_shares), ("max_shares", most)):
-        if hasattr(limits, "axes"):
-            raise ValidationError(
-                f"{name} must be an array ({m}, {n}), a row an order: .to_numpy()"
-            )
-        bounds.append(problems.broadcast(name, limits, (m, n), 0.0))
-    lower, upper = bounds
+    most = np.inf if max_shares is None else max_shares
+    if hasattr(min_shares, "axes") or hasattr(most, "axes"):
+        raise ValidationError(f"bounds must be arrays ({m}, {n}), a row an order: .to_numpy()")
+    lower = problems.broadcast("min_shares", min_shares, (m, n), 0.0)
+    upper = problems.broadcast("max_shares", most, (m, n), 0.0)
     upper = np.minimum(upper, np.maximum(orders[:, None] * (1.0 + HEADROOM), lower))
     upper = np.minimum(upper, total.capacity.reshape(m, n))
     problems.check_convex(Problem(total, 1.0, lower.ravel(), upper.ravel()))
-    infeasible = (lower > upper).any(axis=1) | (lower.sum(axis=1) > orders * (1.0 + SUM_ROUNDING))
-    infeasible |= upper.sum(axis=1) < orders * (1.0 - SUM_ROUNDING)
-    if infeasible.any():
-        i, shown = int(np.argmax(infeasible)), total.capacity.reshape(m, n)
-        reason = problems.why_infeasible(float(orders[i]), lower[i], upper[i], shown[i])
-        raise OptimizationError(f"problem {i}, first of {int(infeasible.sum()):,}: {reason}")
+    for i, shown in enumerate(total.capacity.reshape(m, n)):
+        if reason := problems.why_infeasible(float(orders[i]), lower[i], upper[i], shown):
+            raise OptimizationError(f"problem {i}: {reason}")
     x, known = solve_many(total, orders, (lower.ravel(), upper.ravel()))
     for i, found in enumerate(known.tolist()):
         if fault := fault_of(Certificate(*found), float(orders[i]), n, 0.0):

@@ -84,7 +84,16 @@ def transient_schedule(
     upper = per_interval("max_shares", most, n, -np.inf, infinite=True)
     if reason := why_infeasible(shares, lower, upper):
         raise OptimizationError(reason)
-    x, method, solves = _least(kernel, at, problem, lower, upper, limits)
+    x, method, solves = None, "closed form", 1
+    if isinstance(kernel, ExponentialKernel) and not curvature.any():
+        closed = obizhaeva_wang(shares, at, kernel.decay)
+        x = closed if np.all((closed >= lower) & (closed <= upper)) else None
+    if x is None:
+        x, method, solves = problem.bounded(lower, upper, lambda: limits.left > 0)
+    if x is None and limits.left <= 0:
+        raise OptimizationError(f"not done in {timeout_seconds:g} s; raise timeout_seconds")
+    if x is None:
+        raise OptimizationError("the kernel's matrix is singular to rounding; trade less often")
     found = problem.certificate(x, lower, upper)
     if fault := fault_of(found, shares, n, TOLERANCE, float(np.abs(x).sum())):
         raise OptimizationError(f"no certified schedule by {method}: {fault}; trade less often")
@@ -93,22 +102,6 @@ def transient_schedule(
     tried = Attempt("structured", method, True, "", elapsed, solves, cost, gap, residual)
     how = "cost", method, (tried,), elapsed, "", warnings if np.any(lower < 0) else ()
     return Allocation(x, cost, found.multiplier, residual, gap, *how)
-
-
-def _least(
-    kernel: Kernel, at: Float, problem: Quadratic, lower: Float, upper: Float, limits: Limits
-) -> tuple[Float, str, int]:
-    """The optimum, the name of the method, and the number of systems solved."""
-    if isinstance(kernel, ExponentialKernel) and not problem.curvature.any():
-        closed = obizhaeva_wang(problem.shares, at, kernel.decay)
-        if np.all((closed >= lower) & (closed <= upper)):
-            return closed, "closed form", 1
-    x, method, solves = problem.bounded(lower, upper, lambda: limits.left > 0)
-    if x is None and limits.left <= 0:
-        raise OptimizationError(f"not done in {limits.timeout_seconds:g} s; raise timeout_seconds")
-    if x is None:
-        raise OptimizationError("the kernel's matrix is singular to rounding; trade less often")
-    return x, method, solves
 
 
 def obizhaeva_wang(total_shares: float, times: ArrayLike, decay: float) -> Float:

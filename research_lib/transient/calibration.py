@@ -139,11 +139,9 @@ class BlockBook(Record):
 
     def to_frame(self) -> pd.DataFrame:
         """q, rho and lambda in rows; columns estimate, low, high."""
-        spans = {
-            "q (shares per currency)": self.block_depth, "rho (per second)": self.resilience,
-            "lambda (currency per share squared)": self.permanent,
-        }  # fmt: skip
-        return pd.DataFrame.from_dict(spans, orient="index", columns=["estimate", "low", "high"])
+        names = "q (shares per currency)", "rho (per second)", "lambda (currency per share squared)"
+        spans = [self.block_depth, self.resilience, self.permanent]
+        return pd.DataFrame(spans, [*names], ["estimate", "low", "high"])
 
     @property
     def half_life(self) -> Span:

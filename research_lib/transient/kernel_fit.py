@@ -151,18 +151,13 @@ def fit_kernel(estimate: LagEstimate, family: str = "exponential") -> KernelFit:
     noise = np.random.default_rng(0).standard_normal((NOISE_DRAWS, len(lags)))
     by_chance = np.max([gain(log_life, noise) for log_life in grid], axis=0)
     is_noise = total - least <= float(np.quantile(by_chance, LEVEL))
-    p_value = float(special.chdtrc(len(lags) - n_free, least))
+    dof = len(lags) - n_free
+    p_value = float(special.chdtrc(dof, least))
     seen = p_value >= REJECTED and not is_noise
     identified = bool(seen and interval[0] > 0.0 and interval[1] <= lags[-1])
-    found = (
-        kernel,
-        life,
-        interval,
-        _permanent(kernel, lags, white, estimate.clusters),
-        least,
-        len(lags) - n_free,
-    )
-    fit = KernelFit(family, *found, p_value, bool(decays), identified, "")
+    permanent = _permanent(kernel, lags, white, estimate.clusters)
+    found = kernel, life, interval, permanent, least, dof, p_value
+    fit = KernelFit(family, *found, bool(decays), identified, "")
     return replace(fit, reading=_reading(fit, estimate, is_noise))
 
 

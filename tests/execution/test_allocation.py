@@ -359,7 +359,7 @@ def test_a_million_intervals_are_certified(rng: np.random.Generator) -> None:
 def test_a_batch_names_the_problem_that_has_no_schedule() -> None:
     curve = LinearImpact(np.ones(6))
     with pytest.raises(
-        OptimizationError, match="problem 1, first of 1: cap admits 30 of 50 shares"
+        OptimizationError, match="problem 1: cap admits 30 of 50 shares"
     ):
         allocate_many(curve, [20, 50], max_shares=10)
     with pytest.raises(OptimizationError, match="not convex in 1 intervals, first in 4"):

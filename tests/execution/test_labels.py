@@ -46,7 +46,7 @@ def test_many_orders_are_aligned_by_their_numbers() -> None:
     ],
 )
 def test_limits_of_many_orders_that_are_labelled_are_refused(caps: object) -> None:
-    with pytest.raises(ValidationError, match=r"max_shares must be an array \(2, 3\)"):
+    with pytest.raises(ValidationError, match=r"bounds must be arrays \(2, 3\)"):
         allocate_many(CURVE.take([0, 1, 2, 0, 1, 2]), [700, 1400], max_shares=caps)
 
 
