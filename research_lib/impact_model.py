@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from research_lib import checks
 from research_lib.checks import Float, number, refuse_unknown, require_columns, require_numbers
 from research_lib.config import ModelConfig
 from research_lib.errors import ModelFittingError, ValidationError
@@ -152,11 +153,8 @@ class ImpactModel:
             what = f"a frame of {n:,} times and {levels:,} levels"
             require_memory(needed, self.config.memory_limit_mb, what, "pass fewer times or levels")
             books = BookSnapshots.from_frame(books)
-        crossed = books.half_spread < 0
-        if crossed.any():
-            count = f"{int(crossed.sum()):,} of {len(books):,} books are crossed"
-            first = pd.Timestamp(books.time[np.argmax(crossed)], tz="UTC")
-            raise ValidationError(f"{count} (bid above ask), first at {first}; drop them")
+        at, rule = pd.to_datetime(books.time, utc=True), "must show no crossed book (bid above ask)"
+        checks.refuse_rows(books.half_spread < 0, "time", at, rule)
         return books
 
     @timed("fit_model")
@@ -182,9 +180,7 @@ class ImpactModel:
         of.
         """
         sizes, config = np.sort(checked_sizes(trade_sizes)), self.config
-        if sizes[-1] > config.max_trade_size:
-            above = f"{sizes[-1]:g} is above max_trade_size {config.max_trade_size:g}"
-            raise ValidationError(f"trade size {above}; lower it or raise the limit")
+        number("the largest trade size", float(sizes[-1]), high=config.max_trade_size)
         if small := int(np.sum(sizes < config.min_trade_size)):
             limit = f"min_trade_size {config.min_trade_size:g}, the smallest is {sizes[0]:g}"
             logger.warning("%d trade sizes are below %s", small, limit)

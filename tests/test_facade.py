@@ -218,7 +218,7 @@ def test_another_exchanges_session_decides_the_intervals() -> None:
     assert books["time"].min().tz_convert("Asia/Tokyo").strftime("%H:%M") == "09:00"
     model.fit_model(model.estimate_slippage(books))
     assert len(model.curve) == 26
-    with pytest.raises(ValidationError, match="outside the session 09:30-16:00 America/New_York"):
+    with pytest.raises(ValidationError, match="inside the session 09:30-16:00 America/New_York"):
         ImpactModel("linear").estimate_slippage(books)
 
 
@@ -256,7 +256,9 @@ def test_min_observations_reaches_the_fit() -> None:
 def test_trade_size_limits_act(caplog: pytest.LogCaptureFixture) -> None:
     model = ImpactModel("linear", ModelConfig(min_trade_size=200.0, max_trade_size=900.0))
     books = model.generate_synthetic_orderbook(26, 10)
-    with pytest.raises(ValidationError, match="trade size 1000 is above max_trade_size 900"):
+    with pytest.raises(
+        ValidationError, match="the largest trade size must be at most 900, got 1000"
+    ):
         model.estimate_slippage(books, [300, 1000])
     with caplog.at_level(logging.WARNING):
         model.estimate_slippage(books, [50, 300])
@@ -405,7 +407,7 @@ def test_crossed_books_are_refused_with_count_and_time() -> None:
     first = books["time"] == books["time"].iloc[0]
     books.loc[first & (books["side"] == "bid"), "price"] += 50
     with pytest.raises(
-        ValidationError, match=r"1 of 26 books are crossed .* first at 2024-01-02 14:30"
+        ValidationError, match=r"no crossed book .*1 of 26 rows .*'2024-01-02 14:30"
     ):
         model.estimate_slippage(books)
 
@@ -418,7 +420,7 @@ def test_an_unfitted_model_and_an_empty_order_are_refused(fitted: ImpactModel) -
             TradeAllocator(fitted, shares)
     with pytest.raises(ValidationError, match="model_type 'quadratic' is unknown"):
         ImpactModel("quadratic")
-    with pytest.raises(ValidationError, match="objective must be one of"):
+    with pytest.raises(ValidationError, match="objective 'speed' is unknown"):
         TradeAllocator(fitted, 100, objective="speed")
 
 

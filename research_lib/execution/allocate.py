@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from research_lib.checks import ArrayLike, Float, number, numbers, same_labels
+from research_lib.checks import ArrayLike, Float, number, numbers, refuse_unknown, same_labels
 from research_lib.config import Record, SolverType
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution import problem as problems
@@ -180,8 +180,7 @@ def allocate(
     """
     first = SolverType.parse(solver)
     limits = Limits(max_iterations, tolerance, timeout_seconds)
-    if on_infeasible not in ("raise", "relax"):
-        raise ValidationError(f"on_infeasible must be 'raise' or 'relax', got {on_infeasible!r}")
+    refuse_unknown([on_infeasible], ("raise", "relax"), "on_infeasible")
     lot = None if lot_size is None else number("lot_size", lot_size, above=0)
     order = number("total_shares", total_shares, 0)
     total = total_of(curve, objective)

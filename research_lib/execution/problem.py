@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from scipy.optimize import brentq
 
-from research_lib.checks import ArrayLike, Float, number, per_interval
+from research_lib.checks import ArrayLike, Float, number, per_interval, refuse_rows
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.exact import SUM_ROUNDING, Certificate, Pair, close_sum
 from research_lib.execution.quadratic import Decay, Quadratic, StateDecay, decay_of
@@ -229,11 +229,8 @@ def broadcast(name: str, values: Any, shape: tuple[int, ...], low: float = -np.i
 def check_finite(curve: ImpactCurve) -> None:
     """Name the first coefficient of the curve that is not finite, in a ValidationError."""
     for name, values in curve.parameters().items():
-        bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
-        if len(bad):
-            t, of = bad[0], f"{len(bad):,} of {len(values):,} intervals"
-            where = f"{of}, first in {t} ({values[t]})"
-            raise ValidationError(f"curve {name} is not finite in {where}; refit or drop these")
+        finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+        refuse_rows(np.logical_not(finite), f"{name} of the curve", values, "must be finite")
 
 
 def check_convex(problem: Problem) -> None:
@@ -246,11 +243,8 @@ def check_convex(problem: Problem) -> None:
     bad &= (total.scale != 0) | ~rises
     if not bad.any():
         return
-    t = int(np.argmax(bad))
-    shape = f"{total.scale[t]:.3g} x^{total.power[t]:.3g}"
-    for name in ("cubic", "quadratic"):
-        if total[name][t] < 0:
-            shape = f"{name} coefficient {total[name][t]:.3g} below 0"
+    t, names = int(np.argmax(bad)), ("quadratic", "cubic", "scale", "power")
+    shape = ", ".join(f"{name} {total[name][t]:.3g}" for name in names)
     where = f"in {int(bad.sum()):,} intervals, first in {t} ({shape})"
     remedy = 'refit with coefficients held at 0 or above, or use objective "cost"'
     raise OptimizationError(f"not convex {where}: a stationary point may be no minimum; {remedy}")

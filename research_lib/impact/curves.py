@@ -16,9 +16,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
-from research_lib.checks import ArrayLike, Float, numbers, per_interval, positions, same_labels
+from research_lib.checks import Float, numbers, per_interval, positions, refuse_unknown, same_labels
 from research_lib.config import Record
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.impact.separable import SeparableTotal, polynomial_total, stacked
@@ -52,14 +52,10 @@ class ImpactCurve(Record):
 
     def __post_init__(self) -> None:
         arrays = {name: np.atleast_1d(_by_interval(name, self[name])) for name in self.keys()}
-        for name, array in arrays.items():
-            if array.ndim != 1 or not array.size:
-                rule = "must be a number or (n,) with n >= 1, got shape"
-                raise ValidationError(f"{name} {rule} {array.shape}")
-        n = max(map(len, arrays.values()))
-        if any(len(array) not in (1, n) for array in arrays.values()):
+        n = max(array.size for array in arrays.values())
+        if any(array.shape not in ((1,), (n,)) or not array.size for array in arrays.values()):
             shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-            raise ValidationError(f"curve parameters are not one length: {shapes}")
+            raise ValidationError(f"parameters must be numbers or (n,), one n >= 1, got {shapes}")
         self._keep(**{name: np.broadcast_to(array, n) for name, array in arrays.items()})
 
     def _keep(self, **arrays: Float) -> None:
@@ -77,8 +73,7 @@ class ImpactCurve(Record):
 
     def total(self, objective: str = "cost") -> SeparableTotal:
         """The objective of an allocation, by interval: "cost" or "impact" (see the module)."""
-        if objective not in ("cost", "impact"):
-            raise ValidationError(f"objective must be one of cost, impact, got {objective!r}")
+        refuse_unknown([objective], ("cost", "impact"), "objective")
         if objective not in self._totals:
             self._totals[objective] = self._total(objective)
         return self._totals[objective]
@@ -401,9 +396,6 @@ class CompositeImpact(ImpactCurve):
 
     def __init__(self, curves: Sequence[ImpactCurve]) -> None:
         parts = tuple(curves)
-        if not parts or not all(isinstance(curve, ImpactCurve) for curve in parts):
-            got = [type(one).__name__ for one in parts]
-            raise ValidationError(f"curves must be a list of impact curves, got {got}")
         object.__setattr__(self, "curves", parts)
         self.fitted_up_to(np.hstack([np.broadcast_to(c.largest_size, len(c)) for c in parts]))
         self._keep(half_spread=np.concatenate([curve.half_spread for curve in parts]))
@@ -413,7 +405,8 @@ class CompositeImpact(ImpactCurve):
 
     def impact(self, x: ArrayLike) -> Float:
         """Average price of x shares beyond the touch, currency per share."""
-        pieces = zip(self.curves, np.split(self._shares(x), self._starts[1:]), strict=True)
+        ends = np.cumsum([len(curve) for curve in self.curves])
+        pieces = zip(self.curves, np.split(self._shares(x), ends[:-1]), strict=True)
         return np.concatenate([curve.impact(piece) for curve, piece in pieces])
 
     def parameters(self) -> dict[str, Float]:
@@ -428,16 +421,9 @@ class CompositeImpact(ImpactCurve):
 
     def take(self, intervals: ArrayLike) -> Self:
         """The curves of the chosen intervals, in that order."""
-        chosen = np.atleast_1d(np.arange(len(self))[np.asarray(intervals)])
-        of = np.searchsorted(self._starts, chosen, side="right") - 1
-        runs = np.split(np.arange(len(chosen)), np.flatnonzero(np.diff(of)) + 1)
-        within = chosen - self._starts[of]
-        return type(self)([self.curves[of[run[0]]].take(within[run]) for run in runs])
-
-    @property
-    def _starts(self) -> NDArray[np.int64]:
-        """First interval of each part."""
-        return np.cumsum([0, *(len(curve) for curve in self.curves[:-1])])
+        each = [curve.take(t) for curve in self.curves for t in range(len(curve))]
+        chosen = np.atleast_1d(np.arange(len(self))[positions(intervals)])
+        return type(self)([each[t] for t in chosen])
 
 
 def _by_interval(name: str, values: Any) -> Float:

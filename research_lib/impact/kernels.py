@@ -259,7 +259,6 @@ class KernelCheck(Record):
     safe : bool
         Nonnegative, nonincreasing and convex on the lags of the grid: the kernel is free of price
         manipulation of both kinds.
-    convex : bool
     warnings : tuple of str
         Reasons to distrust schedules under the kernel; usually empty.
 
@@ -270,7 +269,6 @@ class KernelCheck(Record):
     """
 
     safe: bool
-    convex: bool
     warnings: tuple[str, ...] = ()
 
 
@@ -315,11 +313,11 @@ def check_kernel(kernel: Kernel, times: ArrayLike) -> KernelCheck:
     """
     at = trade_times(times)
     if getattr(kernel, "free_of_manipulation", False):
-        return KernelCheck(True, True)
+        return KernelCheck(True)
     few = len(at) <= MAX_TIMES
     lacking = _lacking(kernel, at) if few or evenly_spaced(at) else ["convex"]
     if not lacking:
-        return KernelCheck(True, True)
+        return KernelCheck(True)
     if not few:
         n = f"{len(at):,} times are too many to check a kernel that is not convex"
         raise ValidationError(f"{n}; check it on {MAX_TIMES:,} times at most")
@@ -335,12 +333,12 @@ def check_kernel(kernel: Kernel, times: ArrayLike) -> KernelCheck:
         schedule = linalg.solve(matrix, np.ones(len(matrix)), assume_a="pos")
         schedule /= schedule.sum()
         if not (wrong := int(np.count_nonzero(schedule < -ROUNDING))):
-            return KernelCheck(False, "convex" not in lacking)
+            return KernelCheck(False)
         buys = f"the cheapest way to buy 1 share sells in {wrong} of {len(schedule)} trades"
         why = "(transaction-triggered price manipulation); set min_shares=0 or fit a convex kernel"
         warning = f"it is not {' nor '.join(lacking)}: {buys} {why}"
     logger.warning("kernel on %d times: %s", len(at), warning)
-    return KernelCheck(False, "convex" not in lacking, (warning,))
+    return KernelCheck(False, (warning,))
 
 
 def _lacking(kernel: Kernel, times: Float) -> list[str]:

@@ -109,10 +109,8 @@ def _read(frame: pd.DataFrame, n_intervals: int | None, session: Session) -> Obs
         raise ValidationError("column avg_slippage is mostly below 0: a cost is positive")
     if (kind := str(frame["censored"].dtype)) != "bool":
         raise ValidationError(f"column censored must be true or false, not {kind}")
-    last = int(interval.max())
-    if n_intervals is not None and n_intervals <= last:
-        seen = f"n_intervals is {n_intervals}, the frame has interval {last}"
-        raise ValidationError(f"{seen}; give {last + 1} or more")
+    least = int(interval.max()) + 1
+    n = least if n_intervals is None else number("n_intervals", n_intervals, least, integer=True)
     time = nanoseconds(frame["time"], "column time")
     censored, impact = frame["censored"].to_numpy(dtype=bool), slippage - spread
     sizes, size = np.unique(shares, return_inverse=True)
@@ -136,7 +134,7 @@ def _read(frame: pd.DataFrame, n_intervals: int | None, session: Session) -> Obs
     })  # fmt: skip
     one = rows[["day", "interval", "n", "mid"]].assign(half_spread=spread)
     seen = one.assign(half_spread_square=spread**2)[~keys.duplicated(["time", "repeat"])]
-    return Observations(rows, seen, sizes, n_intervals or last + 1, list(map(str, dates)))
+    return Observations(rows, seen, sizes, n, list(map(str, dates)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
-from research_lib.checks import ArrayLike, Float, Int64, Mask, number, numbers, same_rows
+from research_lib.checks import Float, Int64, Mask, number, numbers, refuse_rows, same_rows
 from research_lib.compiling import compiled
 from research_lib.config import Record
 from research_lib.errors import ValidationError
@@ -69,9 +70,8 @@ def checked_sizes(shares: ArrayLike) -> Float:
     sizes = np.array(numbers("trade_sizes", shares, "numbers of shares"), ndmin=1, order="C")
     if sizes.ndim != 1 or not sizes.size:
         raise ValidationError(f"trade_sizes must be a list of shares, got shape {sizes.shape}")
-    if (bad := ~(np.isfinite(sizes) & (sizes > 0))).any():
-        first = f"first {sizes[bad][0]:g} at position {int(np.argmax(bad))}"
-        raise ValidationError(f"trade_sizes must be finite and above 0: {bad.sum()} not, {first}")
+    good = np.isfinite(sizes) & (sizes > 0)
+    refuse_rows(~good, "trade_sizes", sizes, "must be finite and above 0")
     return sizes
 
 
@@ -317,10 +317,8 @@ def _intervals(time: Int64, n: int | None, session: Session) -> Int64:
         Naming how many times are outside the session, the first of them and the remedy.
     """
     interval = replace(session, n_intervals=n or count_intervals(time, session)).interval_of(time)
-    if (outside := interval < 0).any():
-        first = pd.Timestamp(time[np.argmax(outside)], tz="UTC")
-        some = f"{int(outside.sum()):,} of {len(time):,} snapshots are outside the session"
-        raise ValidationError(f"{some} {session.hours}, first at {first}; select with .between")
+    rule = f"must be inside the session {session.hours} (select with .between)"
+    refuse_rows(interval < 0, "time", pd.to_datetime(time, utc=True), rule)
     return interval
 
 

@@ -387,8 +387,6 @@ def _ahead(values: Float, count: int) -> Float:
 
 
 def _checked_lag(flow: SignedFlow, max_lag: int, measure: str = "sign") -> int:
-    if not isinstance(flow, SignedFlow):
-        raise ValidationError(f"flow: pass trade_flow(books), not {type(flow).__name__}")
     refuse_unknown([measure], ("sign", "shares"), "measure of flow")
     return int(number("max_lag", max_lag, 1, np.bincount(flow.day).max() - 2, integer=True))
 

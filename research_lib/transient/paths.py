@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from research_lib.checks import Float, number, numbers, same_labels
+from research_lib.checks import Float, number, per_interval, same_labels
 from research_lib.config import Record
-from research_lib.errors import ValidationError
 from research_lib.impact import ExponentialSumKernel, Kernel, at_lags, kernel_matrix, trade_times
 from research_lib.impact.kernels import displaced, evenly_spaced
 from research_lib.market import BookSnapshots, OrderFlow, Trades
@@ -98,10 +97,11 @@ def price_path(
     ([0.0, 50.0], [50.0, 100.0], 15000.0)
     """
     at = trade_times(np.asarray(times))
-    labels = times.index if isinstance(times, pd.Series) else range(len(at))
-    traded = _one_each("shares must be", same_labels("shares", shares, labels), at)
+    labels, n = times.index if isinstance(times, pd.Series) else range(len(at)), len(at)
+    aligned = np.asarray(same_labels("shares", shares, labels))
+    traded = per_interval("shares", aligned, n, -np.inf)
     permanent, temporary = number("permanent", permanent), number("temporary", temporary)
-    moving = _one_each("response must return", response(traded), at) if response else traded
+    moving = per_interval("response", response(traded), n, -np.inf) if response else traded
     own = moving * at_lags(kernel, np.zeros(1))[0] + permanent * traded
     if evenly_spaced(at):
         transient = displaced(at_lags(kernel, at - at[0]), moving)
@@ -110,14 +110,6 @@ def price_path(
     before = transient + permanent * (np.cumsum(traded) - traded)
     paid = before + 0.5 * own + temporary * traded
     return PricePath(at, traded, before, before + own, paid, float(traded @ paid))
-
-
-def _one_each(claim: str, values: ArrayLike, times: Float) -> Float:
-    """(n,) finite numbers, one a trade."""
-    array = numbers(claim.split()[0], values)
-    if array.shape != times.shape or not np.isfinite(array).all():
-        raise ValidationError(f"{claim} {times.shape} finite numbers, got shape {array.shape}")
-    return array
 
 
 @dataclass(frozen=True)

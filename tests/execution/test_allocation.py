@@ -140,7 +140,8 @@ def test_non_convex_totals_are_refused_whatever_is_validated() -> None:
 def test_validate_inputs_names_what_would_fail_later() -> None:
     broken = LinearImpact(np.array([1.0, 2.0]), np.array([np.nan, 0.0]))
     with pytest.raises(
-        ValidationError, match="curve half_spread is not finite in 1 of 2 intervals, first in 0"
+        ValidationError,
+        match="half_spread of the curve must be finite: 1 of 2 rows are not, first in row 0",
     ):
         allocate(broken, 10)
     with pytest.raises(OptimizationError, match="no solver gave a certified schedule"):
@@ -150,7 +151,7 @@ def test_validate_inputs_names_what_would_fail_later() -> None:
 def test_non_convex_totals_are_refused_with_the_reason() -> None:
     with pytest.raises(OptimizationError, match="not convex in 1 intervals, first in 1"):
         allocate(LinearImpact(np.array([1.0, -1.0])), 10)
-    with pytest.raises(OptimizationError, match=r"first in 0 \(cubic coefficient -1e-09 below 0"):
+    with pytest.raises(OptimizationError, match=r"first in 0 \(.*cubic -1e-09"):
         allocate(QuadraticImpact(np.array([-1e-9, 1e-9]), 1e-5), 5_000)
 
 
@@ -181,7 +182,7 @@ def test_a_cubic_that_bends_down_beyond_the_caps_is_convex_where_it_matters(solv
             LinearImpact(np.array([1.0, np.nan])),
             10,
             {},
-            "curve beta is not finite in 1 of 2 intervals, first in 1",
+            "beta of the curve must be finite: 1 of 2 rows are not, first in row 1",
         ),
         (LinearImpact(np.ones(2)), -1, {}, "total_shares must be at least 0, got -1"),
         (LinearImpact(np.ones(2)), np.nan, {}, "total_shares must be a number and finite"),
@@ -216,7 +217,7 @@ def test_a_cubic_that_bends_down_beyond_the_caps_is_convex_where_it_matters(solv
             {"solver": "cvx"},
             "solver 'cvx' is unknown; did you mean 'cvxpy'",
         ),
-        (LinearImpact(np.ones(2)), 10, {"objective": "profit"}, "objective must be one of"),
+        (LinearImpact(np.ones(2)), 10, {"objective": "profit"}, "objective .* is unknown"),
     ],
 )
 def test_impossible_input_is_refused(
@@ -269,7 +270,9 @@ def test_a_walked_book_takes_the_cheapest_shares_first_and_splits_ties_by_room()
 
 
 def test_concave_totals_are_refused_with_the_reason() -> None:
-    with pytest.raises(OptimizationError, match=r"first in 0 \(0\.001 x\^0\.5\).*stationary point"):
+    with pytest.raises(
+        OptimizationError, match=r"first in 0 \(.*scale 0\.001, power 0\.5\).*stationary point"
+    ):
         allocate(PowerImpact(np.full(3, 1e-3), 0.5), 10, objective="impact")
 
 
@@ -332,7 +335,7 @@ def test_relaxation_stops_at_the_book_and_at_contradictions() -> None:
             max_shares=[4, 20],
             on_infeasible="relax",
         )
-    with pytest.raises(ValidationError, match="on_infeasible must be 'raise' or 'relax'"):
+    with pytest.raises(ValidationError, match="on_infeasible 'perhaps' is unknown"):
         allocate(book, 100, on_infeasible="perhaps")
 
 
@@ -358,15 +361,13 @@ def test_a_million_intervals_are_certified(rng: np.random.Generator) -> None:
 
 def test_a_batch_names_the_problem_that_has_no_schedule() -> None:
     curve = LinearImpact(np.ones(6))
-    with pytest.raises(
-        OptimizationError, match="problem 1: cap admits 30 of 50 shares"
-    ):
+    with pytest.raises(OptimizationError, match="problem 1: cap admits 30 of 50 shares"):
         allocate_many(curve, [20, 50], max_shares=10)
     with pytest.raises(OptimizationError, match="not convex in 1 intervals, first in 4"):
         allocate_many(LinearImpact(np.array([1.0, 1, 1, 1, -1, 1])), [20, 50])
     with pytest.raises(ValidationError, match="with m a divisor of the curve's 6 intervals"):
         allocate_many(curve, [1.0, 2, 3, 4])
-    with pytest.raises(ValidationError, match="not finite"):
+    with pytest.raises(ValidationError, match="must be finite"):
         allocate_many(LinearImpact(np.array([1.0, np.nan])), [20])
     with pytest.raises(ValidationError, match="max_shares must broadcast"):
         allocate_many(curve, [20, 50], max_shares=np.ones(4))

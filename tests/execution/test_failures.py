@@ -235,11 +235,11 @@ def test_cross_check_fails_when_no_second_solver_is_certified(
 
 def test_negative_and_missing_coefficients_are_named() -> None:
     with pytest.raises(
-        ValidationError, match="curve beta is not finite in 1 of 3 intervals, first in 1"
+        ValidationError,
+        match="beta of the curve must be finite: 1 of 3 rows are not, first in row 1",
     ):
         allocate(LinearImpact(np.array([1.0, np.nan, 1.0])), 10)
     with pytest.raises(
-        OptimizationError,
-        match=r"first in 1 \(quadratic coefficient -1 below 0\).*coefficients held at 0",
+        OptimizationError, match=r"first in 1 \(quadratic -1, .*coefficients held at 0"
     ):
         allocate(LinearImpact(np.array([1.0, -1.0, 1.0])), 10)

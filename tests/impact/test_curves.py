@@ -158,9 +158,9 @@ def test_parameters_broadcast_to_one_length() -> None:
     assert curve.alpha.tolist() == [1e-9] * 3
     with pytest.raises(ValidationError, match=r"alpha \(2,\), beta \(3,\)"):
         QuadraticImpact(np.zeros(2), np.zeros(3))
-    with pytest.raises(ValidationError, match="beta must be a number or"):
+    with pytest.raises(ValidationError, match=r"numbers or \(n,\).* beta \(2, 2\)"):
         LinearImpact(np.zeros((2, 2)))
-    with pytest.raises(ValidationError, match=r"n >= 1, got shape \(0,\)"):
+    with pytest.raises(ValidationError, match=r"n >= 1, got beta \(0,\)"):
         LinearImpact([])
     with pytest.raises(ValidationError, match="beta must be numbers, got 'steep'"):
         LinearImpact("steep")
@@ -236,12 +236,6 @@ def test_the_literal_sum_of_a_composite_with_a_book_is_refused_with_the_reason()
     assert np.array_equal(smooth.total("impact").value(50.0), smooth.impact(50.0))
 
 
-@pytest.mark.parametrize("parts", [[], [1.0], [SMOOTH["linear"], "linear"]])
-def test_a_composite_of_what_is_no_curve_is_refused(parts: list[object]) -> None:
-    with pytest.raises(ValidationError, match="curves must be a list of impact curves"):
-        CompositeImpact(parts)
-
-
 def test_every_parameter_is_named() -> None:
     assert list(SMOOTH["quadratic"].parameters()) == ["alpha", "beta", "half_spread"]
     assert BOOK.parameters()["depth"].shape == (2, 2)
@@ -255,21 +249,21 @@ def test_every_parameter_is_named() -> None:
     [
         (
             LinearImpact([1.0, np.nan]),
-            r"curve beta is not finite in 1 of 2 intervals, first in 1 \(nan\)",
+            r"beta of the curve must be finite: 1 of 2 rows are not, first in row 1 \(nan\)",
         ),
         (
             PowerImpact([1.0, np.inf], 0.5),
-            r"curve scale is not finite in 1 of 2 intervals, first in 1 \(inf\)",
+            r"scale of the curve must be finite: 1 of 2 rows are not, first in row 1 \(inf\)",
         ),
         (
             PiecewiseLinearImpact(
                 [[1.0, 2.0], [1.0, 2.0]], [[0.0, 1.0], [0.0, 1.0]], [np.nan, 0.0]
             ),
-            r"curve half_spread is not finite in 1 of 2 intervals, first in 0 \(nan\)",
+            r"half_spread of the curve must be finite: 1 of 2 rows are not, first in row 0 \(nan\)",
         ),
         (
             CompositeImpact([LinearImpact([1.0, 2.0]), PowerImpact([1.0, np.nan], 0.5)]),
-            r"curve curves\[1\].scale is not finite in 1 of 2 intervals, first in 1 \(nan\)",
+            r"curves\[1\].scale of the curve must be finite: 1 of 2 rows are not, first in row 1 \(nan\)",
         ),
     ],
 )
@@ -290,5 +284,7 @@ def test_parameters_cannot_be_changed_in_place(curve: ImpactCurve) -> None:
 
 
 def test_an_unknown_objective_is_refused() -> None:
-    with pytest.raises(ValidationError, match="objective must be one of cost, impact, got 'risk'"):
+    with pytest.raises(
+        ValidationError, match="objective 'risk' is unknown; choose from cost, impact"
+    ):
         SMOOTH["linear"].total("risk")

@@ -64,5 +64,5 @@ def test_what_cannot_be_cut_is_refused() -> None:
     one = slippage_frame(LinearImpact(1e-5, 0.01), 1)
     with pytest.raises(ValidationError, match="1 block cannot be fitted and held out"):
         cross_validate(one, ["linear"])
-    with pytest.raises(ValidationError, match="n_intervals is 5, the frame has interval 6"):
+    with pytest.raises(ValidationError, match="n_intervals must be at least 7, got 5"):
         cross_validate(slippage_frame(CURVE, 1), ["linear"], n_intervals=5)

@@ -334,7 +334,7 @@ def test_books_outside_the_session_are_refused() -> None:
         books.time + 10 * 3_600 * 10**9, *(getattr(books, n) for n in books.keys()[1:5])
     )
     with pytest.raises(
-        ValidationError, match="1 of 1 snapshots are outside the session 09:30-16:00"
+        ValidationError, match=r"inside the session 09:30-16:00 .*: 1 of 1 rows are not"
     ):
         slippage_curves(night, [5], "buy").to_frame()
 

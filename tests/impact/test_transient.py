@@ -77,8 +77,8 @@ def test_a_kernel_that_keeps_half_has_no_half_life() -> None:
         (lambda: kernel_matrix(KERNELS[0], [[0.0, 1.0], [2.0]]), "times must be numbers"),
         (lambda: kernel_matrix(KERNELS[0], ["soon", "later"]), "times must be numbers"),
         (
-            lambda: price_path(KERNELS[0], np.arange(3.0), np.ones(3), response=lambda x: 1.0),
-            "response must return",
+            lambda: price_path(KERNELS[0], np.arange(3.0), np.ones(3), response=lambda x: x[:2]),
+            "response must be a number or",
         ),
         (
             lambda: price_path(KERNELS[0], np.arange(3.0), np.ones(3), permanent=np.nan),
@@ -172,5 +172,5 @@ def test_a_schedule_pays_half_of_its_own_displacement(rng: np.random.Generator) 
 
 
 def test_a_path_needs_one_trade_a_time() -> None:
-    with pytest.raises(ValidationError, match=r"shares must be \(3,\)"):
+    with pytest.raises(ValidationError, match=r"shares must be a number or \(3,\)"):
         price_path(KERNELS[0], np.arange(3.0), np.ones(2))

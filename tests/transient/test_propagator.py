@@ -265,12 +265,6 @@ def test_orders_beyond_the_books_count_in_neither_flow() -> None:
     assert by_clock.sign.sum() == by_trade.sign.sum() == 2.0
 
 
-def test_books_in_place_of_a_flow_are_refused_with_the_remedy() -> None:
-    for estimate in (propagator, propagators_by_event, response_function, flow_autocorrelation):
-        with pytest.raises(ValidationError, match=r"pass trade_flow\(books\), not BookSnapshots"):
-            estimate(small_books(), 5)
-
-
 def test_books_without_trades_are_refused() -> None:
     books = small_books()
     with pytest.raises(ValidationError, match="no trades"):
