@@ -61,8 +61,7 @@ class ImpactModel:
         self.config = config or ModelConfig()
         self.session = as_session(session)
         if not isinstance(self.config, ModelConfig):
-            got = type(config).__name__
-            raise ValidationError(f"config must be a ModelConfig, got {got}; use its from_dict")
+            raise ValidationError(f"config must be a ModelConfig, got {type(config).__name__}")
         self.fit: ImpactFit | None = None
         self._n_intervals: int | None = None
 

@@ -183,7 +183,7 @@ def allocate(
     refuse_unknown([on_infeasible], ("raise", "relax"), "on_infeasible")
     lot = None if lot_size is None else number("lot_size", lot_size, above=0)
     order = number("total_shares", total_shares, 0)
-    total = total_of(curve, objective)
+    total = curve.total(objective)
     if validate_inputs and not total.finite:
         problems.check_finite(curve)
     n = len(curve)
@@ -231,13 +231,6 @@ def _warnings(found: Found, limits: Limits, relaxed: str, joint: Any, beyond: in
         yield f"{late}, at most {found.certificate.duality_gap:.1e} of its cost above the optimum"
     if beyond:
         yield f"{beyond} child orders exceed the largest size of their fit: costs are extrapolated"
-
-
-def total_of(curve: ImpactCurve, objective: str) -> SeparableTotal:
-    """The curve's total; anything but a curve is refused."""
-    if not isinstance(curve, ImpactCurve):
-        raise ValidationError(f"curve must be an ImpactCurve, got {type(curve).__name__}")
-    return curve.total(objective)
 
 
 def _agreed(problem: Problem, limits: Limits, solvers: list[SolverType], found: Found) -> Attempt:
@@ -359,7 +352,7 @@ def allocate_many(
     """
     m = np.size(total_shares)
     given = same_labels("total_shares", total_shares, range(m), f"orders are labelled 0 to {m - 1}")
-    total, orders = total_of(curve, objective), np.atleast_1d(numbers("total_shares", given))
+    total, orders = curve.total(objective), np.atleast_1d(numbers("total_shares", given))
     n = len(curve) // max(m, 1)
     good = orders.ndim == 1 and m * n == len(curve) and m > 0
     if not good or not np.all((orders > 0) & np.isfinite(orders)):

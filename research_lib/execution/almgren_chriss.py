@@ -132,8 +132,15 @@ def almgren_chriss(
     if not convex:
         raise OptimizationError(f"cost plus risk falls without limit at risk_aversion {risk:.6g}")
     if min_shares is not None:
-        curve = LinearImpact(net / tau, spread + alpha * tau * np.arange(n, 0, -1.0))
-        trades = _floored(curve, shares, trades, min_shares, risk, variance)
+        floor = per_interval("min_shares", min_shares, n, infinite=True)
+        binds = np.any(trades < floor - ROUNDING * abs(shares))
+        if binds and risk < 0:
+            raise OptimizationError(f"risk_aversion {risk:g} is below 0 and min_shares binds")
+        trades = np.maximum(trades, floor)
+        if binds:
+            curve = LinearImpact(net / tau, spread + alpha * tau * np.arange(n, 0, -1.0))
+            risky = {"risk_aversion": risk, "covariance": variance}
+            trades = allocate(curve, shares, min_shares=floor, **risky).shares
     sizes = float(np.abs(trades).sum()) if spread else 0.0
     if spread and sizes > abs(trades.sum()) * (1.0 + ROUNDING):
         remedy = "set min_shares=0, or half_spread=0"
@@ -171,18 +178,6 @@ def _trajectory(shares: float, cost: Float, risk: Float, push: float) -> tuple[F
         trades[k] = sold[k] * held - rest[k]
         held = keep[k] * held + rest[k]
     return trades, convex
-
-
-def _floored(
-    curve: LinearImpact, shares: float, free: Float, floors: ArrayLike, risk: float, variance: Float
-) -> Float:
-    """The trades if they respect the floors, else the solution with floors, by `allocate`."""
-    floor = per_interval("min_shares", floors, len(curve), infinite=True)
-    if np.all(free >= floor - ROUNDING * abs(shares)):
-        return np.maximum(free, floor)
-    if risk < 0:
-        raise OptimizationError(f"risk_aversion {risk:g} is below 0 and min_shares binds; drop one")
-    return allocate(curve, shares, min_shares=floor, risk_aversion=risk, covariance=variance).shares
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -51,8 +52,7 @@ class Attempt(Record):
     kkt_residual: float = np.nan
 
 
-@dataclass(frozen=True, eq=False)
-class Found:
+class Found(NamedTuple):
     """Shares (n,), their certificate, and how they were found; `in_time` is False where time ran
     out before an answer was certified.
     """

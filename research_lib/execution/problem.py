@@ -8,7 +8,7 @@ with Q the decaying impact and the risk of :mod:`research_lib.execution.quadrati
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from scipy.optimize import brentq
@@ -43,8 +43,7 @@ class Limits:
         return self.timeout_seconds - (time.perf_counter() - self.begin)
 
 
-@dataclass(frozen=True, eq=False)
-class Answer:
+class Answer(NamedTuple):
     """What one backend returned: shares (n,), or None and why; its own certificate if it has
     one.
     """

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -416,8 +416,7 @@ def _half_spreads(spreads: pd.DataFrame, pairs: pd.DataFrame, n_groups: int) -> 
     return total / n, error, daily.to_numpy()
 
 
-@dataclass(frozen=True, eq=False)
-class Sample:
+class Sample(NamedTuple):
     """What every form's fit of a sample needs: its rows by group (G of them), and its spreads."""
 
     pairs: pd.DataFrame

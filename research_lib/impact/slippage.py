@@ -172,15 +172,18 @@ class SlippageCurves(Record):
             raise ValidationError(f"none of {n:,} books has both sides, which slippage needs")
         if not quoted.all():
             logger.info("%d of %d snapshots lack a side: left out", n - quoted.sum(), n)
-        interval = _intervals(self.time, n_intervals, as_session(session))
+        hours = as_session(session)
+        hours = replace(hours, n_intervals=n_intervals or count_intervals(self.time, hours))
+        interval, at = hours.interval_of(self.time), pd.to_datetime(self.time, utc=True)
+        rule = f"must be inside the session {hours.hours} (select with .between)"
+        refuse_rows(interval < 0, "time", at, rule)
         row = np.repeat(np.flatnonzero(quoted), len(self.trade_sizes))
-        time, mid, depth = self.time[row], self.mid[row], self.depth[row]
+        mid, depth = self.mid[row], self.depth[row]
         trade_size, sign = np.tile(self.trade_sizes, int(quoted.sum())), side_sign(self.side)
         price = self.lower_bound[quoted].ravel()
         slippage = sign * (price - mid)
         return pd.DataFrame({
-            "time": pd.DatetimeIndex(time.astype("datetime64[ns]"), tz="UTC"),
-            "interval": interval[row],
+            "time": at[row], "interval": interval[row],
             "side": pd.Categorical.from_codes(np.zeros(len(mid), np.int8), [self.side]),
             "trade_size": trade_size, "filled": np.minimum(trade_size, depth),
             "avg_price": price, "mid_price": mid, "half_spread": self.half_spread[row],
@@ -304,22 +307,6 @@ def walk_rows(
         depth[row] = passed
         for k in range(n_sizes):
             lower_bound[row, k] = touch[row] + beyond[k] / shares[k]
-
-
-def _intervals(time: Int64, n: int | None, session: Session) -> Int64:
-    """Interval of each time (n,).
-
-    By default there are as many intervals as times of day, at most 390.
-
-    Raises
-    ------
-    ValidationError
-        Naming how many times are outside the session, the first of them and the remedy.
-    """
-    interval = replace(session, n_intervals=n or count_intervals(time, session)).interval_of(time)
-    rule = f"must be inside the session {session.hours} (select with .between)"
-    refuse_rows(interval < 0, "time", pd.to_datetime(time, utc=True), rule)
-    return interval
 
 
 def count_intervals(time: Int64, session: Session) -> int:

@@ -187,7 +187,10 @@ class TransientMarket(Record):
         A trade prints at the average price of its shares, half way from the touch before to the
         touch after.
         """
-        n, shares, lags = n_steps, _signed_shares(n_steps, rng), np.arange(float(n_steps))
+        n, lags, shares = n_steps, np.arange(float(n_steps)), np.zeros(n_steps)
+        traded, flow = rng.random(n) < 0.25, OrderFlow()
+        count = int(traded.sum())
+        shares[traded] = flow.signs(count, rng) * rng.geometric(1.0 / flow.mean_size, count)
         moved = displaced(self.kernel(lags), shares)
         excess = displaced(self.widening * np.exp(-self.resilience * lags), np.abs(shares))
         mid = BASE_PRICE + np.cumsum(self.volatility * rng.standard_normal(n)) + moved
@@ -214,11 +217,3 @@ class TransientMarket(Record):
     def _scatter(self, rng: np.random.Generator, *shape: int) -> Float:
         """Lognormal factors of mean 1."""
         return np.exp(self.noise * rng.standard_normal(shape) - 0.5 * self.noise**2)
-
-
-def _signed_shares(n: int, rng: np.random.Generator) -> Float:
-    """Signed shares at each step, 0 where nothing trades."""
-    traded, flow, shares = rng.random(n) < 0.25, OrderFlow(), np.zeros(n)
-    count = int(traded.sum())
-    shares[traded] = flow.signs(count, rng) * rng.geometric(1.0 / flow.mean_size, count)
-    return shares

@@ -41,7 +41,6 @@ def model() -> ImpactModel:
             lambda: allocate(CURVE, np.array([100.0])),
             r"total_shares must be a number, got array\(\[100",
         ),
-        (lambda: allocate(None, 100), "curve must be an ImpactCurve, got NoneType"),  # type: ignore[call-overload]
         (lambda: allocate(CURVE, 100, kernel="x"), "kernel must be a function"),  # type: ignore[arg-type]
         (
             lambda: allocate(CURVE, 100, kernel=ExponentialKernel(1.0, 1e-5), times="x"),
@@ -66,7 +65,6 @@ def model() -> ImpactModel:
         (lambda: allocate(CURVE, 100, objective=["cost"]), "objective .* is unknown"),  # type: ignore[arg-type]
         (lambda: allocate(CURVE, 100, max_iterations=[1]), "max_iterations must be an integer"),  # type: ignore[arg-type]
         (lambda: allocate_many(CURVE, "x"), "total_shares must be numbers"),
-        (lambda: allocate_many(None, [1.0]), "curve must be an ImpactCurve, got NoneType"),  # type: ignore[arg-type]
         (lambda: vwap(100, "x"), "volume must be numbers"),
         (lambda: vwap(100, 5), r"volume must be \(n,\), .*got shape \(\): 5"),
         (lambda: Schedule([1, "x"], "a"), "scheduled shares must be numbers"),  # type: ignore[arg-type]

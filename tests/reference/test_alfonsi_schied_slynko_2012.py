@@ -30,7 +30,7 @@ def test_a_gaussian_kernel_buys_and_sells_in_turn(n: int, caplog: pytest.LogCapt
     assert np.all(np.sign(shares[:4]) == [1, -1, 1, -1])
     with caplog.at_level(logging.WARNING):
         found = check_kernel(GAUSSIAN, times)
-    assert not found.convex
+    assert not found.safe
     assert f"sells in {np.count_nonzero(shares < 0)} of {n} trades" in found.warnings[0]
     assert found.warnings[0] in caplog.text
 
