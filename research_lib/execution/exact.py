@@ -349,25 +349,16 @@ def _search(
 
 
 @compiled
-def _first_price(shares: float, smooth: Smooth, steps: Pair, bounds: Pair) -> float:
+def _first_price(shares: float, smooth: Smooth, steps: Pair) -> float:
     """The first multiplier: mean marginal cost of equal shares, where known; of very many intervals
     that of a sample.
     """
-    a, b, c, s, p = smooth
-    n, price, known = len(a), 0.0, 0
+    n, price, known = len(smooth[0]), 0.0, 0
     for t in range(0, n, n // SAMPLE + 1):
         last = _price(shares / n, t, smooth, steps)[1]
         if math.isfinite(last):
             price, known = price + last, known + 1
-    price /= max(known, 1)
-    if n < 10 * SAMPLE:
-        return price
-    k = slice(0, n, n // SAMPLE + 1)
-    some = (a[k].copy(), b[k].copy(), c[k].copy(), s[k].copy(), p[k].copy())
-    levels = steps[0][k].copy(), steps[1][k].copy()
-    limits = bounds[0][k].copy(), bounds[1][k].copy()
-    part = min(max(shares * len(some[0]) / n, limits[0].sum()), limits[1].sum())
-    return _search(price, part, some, levels, limits, MAX_NEWTON_STEPS)[0]
+    return price / max(known, 1)
 
 
 @compiled
@@ -382,7 +373,7 @@ def _solve(
     elif shares <= least * (1.0 + EPSILON):
         x[:] = lower
     else:
-        nu = _first_price(shares, smooth, steps, bounds)
+        nu = _first_price(shares, smooth, steps)
         nu, high, part, sweeps = _search(nu, shares, smooth, steps, bounds, limit)
         _fill(nu, high, part, smooth, steps, bounds, x)
         # Where all are equal up to rounding, as for equal curves, they are TWAP to the last digit.
