@@ -264,8 +264,8 @@ def in_lots(problem: Problem, found: Found, lot: float) -> tuple[Float, Certific
     part = max(ROUNDING, 2.0 * np.finfo(float).eps * order / lot)  # of a lot: rounding
     count = int(order / lot + part)
     if order - count * lot > part * lot:
-        less = f"order {count * lot:,.6g}, or trade smaller lots"
-        raise OptimizationError(f"{order:,.6g} shares are not whole lots of {lot:g}: {less}")
+        whole = f"whole lots of {lot:g}: order {count * lot:,.6g}"
+        raise OptimizationError(f"{order:,.6g} shares are not {whole}, or trade smaller lots")
     low = np.ceil(problem.lower / lot - part).astype(np.int64)
     high = np.floor(problem.upper / lot + part).astype(np.int64)
     if np.any(low > high) or not low.sum() <= count <= high.sum():

@@ -218,8 +218,7 @@ def broadcast(name: str, values: Any, shape: tuple[int, ...], low: float = -np.i
     try:
         array = np.array(np.broadcast_to(np.asarray(values, float), shape))
     except (TypeError, ValueError) as error:
-        got = str(values)[:60]
-        raise ValidationError(f"{name} must broadcast to {shape}, got {got}") from error
+        raise ValidationError(f"{name} must broadcast to {shape}, got {values!r:.60}") from error
     if not np.all(array >= low):
         raise ValidationError(f"{name} must be at least {low:g}, got {array[~(array >= low)][0]:g}")
     return array

@@ -72,8 +72,7 @@ def decay_of(kernel: Kernel, at: Float) -> Decay:
         factors = np.exp(-np.multiply.outer(np.diff(at), np.array(kernel.decays)))
         return StateDecay(factors, np.array(kernel.scales, float))
     if len(at) > MAX_DENSE:
-        remedy = f"take an ExponentialSumKernel, or {MAX_DENSE:,} times at most"
-        raise ValidationError(f"{len(at):,} times need a large matrix; {remedy}")
+        raise ValidationError(f"{len(at):,} times, of {MAX_DENSE:,}; take an ExponentialSumKernel")
     return kernel_matrix(kernel, at)
 
 

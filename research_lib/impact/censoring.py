@@ -128,9 +128,7 @@ def _interpolation(gamma: float) -> Float:
 
 
 def _pattern(rows: pd.DataFrame, sizes: Float) -> Int64:
-    """Index, (m,), of the set of sizes that the row's book fills; one for all if sizes are many."""
-    if len(sizes) > MAX_SIZES:
-        return np.zeros(len(rows), np.int64)
+    """Index, (m,), of the set of sizes that the row's book fills."""
     book, size = rows["book"].to_numpy(), rows["size"].to_numpy()
     state = np.zeros((int(book.max()) + 1, len(sizes)), np.int8)
     state[book, size] = np.where(rows["censored"], 2, 1)
@@ -138,9 +136,9 @@ def _pattern(rows: pd.DataFrame, sizes: Float) -> Int64:
 
 
 def _shape(rows: pd.DataFrame, sizes: Float) -> Float:
-    """The average book's impact at each size, (K,), up to a factor; a line if sizes are many."""
+    """The average book's impact at each size, (K,), up to a factor."""
     straight = sizes / sizes[-1]
-    if len(sizes) > MAX_SIZES or rows["censored"].all():
+    if rows["censored"].all():
         return straight
     how = {"n": "sum", "total": "sum", "censored": "first", "interval": "first"}
     rows = rows.groupby(["book", "size"], as_index=False).agg(how)

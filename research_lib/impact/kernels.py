@@ -118,8 +118,7 @@ class ExponentialSumKernel(DecayKernel):
             values = (number(name, value, 0) for value in np.atleast_1d(given[name]))
             object.__setattr__(self, name, tuple(values))
         if len(self.decays) != len(self.scales) or not self.decays:
-            counts = f"{len(self.decays)} decays and {len(self.scales)} scales"
-            raise ValidationError(f"give one scale a decay: {counts}")
+            raise ValidationError(f"give one scale a decay: {self.decays} and {self.scales}")
         number("sum of the scales", sum(self.scales), above=0)
 
     def _at(self, lags: Float) -> Float:
@@ -220,8 +219,8 @@ def at_lags(kernel: Kernel, lags: Float) -> Float:
     if values.shape != lags.shape:
         raise ValidationError(f"kernel returns shape {values.shape} for lags {lags.shape}")
     if not np.isfinite(values).all():
-        lag = lags[~np.isfinite(values)][0]
-        raise ValidationError(f"kernel is not finite at lag {lag:g}; shift a power law")
+        where = f"at lag {lags[~np.isfinite(values)][0]:g}"
+        raise ValidationError(f"kernel is not finite {where}; shift a power law")
     return values
 
 
@@ -319,8 +318,7 @@ def check_kernel(kernel: Kernel, times: ArrayLike) -> KernelCheck:
     if not lacking:
         return KernelCheck(True)
     if not few:
-        n = f"{len(at):,} times are too many to check a kernel that is not convex"
-        raise ValidationError(f"{n}; check it on {MAX_TIMES:,} times at most")
+        raise ValidationError(f"{len(at):,} times are too many to check, of {MAX_TIMES:,}")
     matrix = kernel_matrix(kernel, at)
     values = linalg.eigvalsh(matrix)
     smallest = float(values[0] / max(np.max(np.abs(values)), np.finfo(float).tiny))

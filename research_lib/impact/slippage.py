@@ -237,8 +237,6 @@ def slippage_curves(
     >>> slippage_curves(books, [5, 10, 20], "buy").slippage.tolist()
     [[1.0, 2.0, nan]]
     """
-    if not isinstance(books, BookSnapshots):
-        raise ValidationError(f"books must be BookSnapshots, got {type(books).__name__}")
     shares, sign, n = checked_sizes(trade_sizes), side_sign(side), len(books)
     rows_at_once = number("batch_size", batch_size, 1, integer=True)
     levels = [np.ascontiguousarray(array) for array in books.levels(side)]

@@ -59,7 +59,7 @@ def test_a_kernel_that_keeps_half_has_no_half_life() -> None:
     [
         (lambda: ExponentialKernel(0.0), "decay must be above 0"),
         (lambda: PowerKernel(0.5, shift=0.0), "shift must be above 0"),
-        (lambda: ExponentialSumKernel((1.0, 2.0), (1.0,)), "2 decays and 1 scales"),
+        (lambda: ExponentialSumKernel((1.0, 2.0), (1.0,)), "give one scale a decay"),
         (lambda: ExponentialSumKernel((1.0,), (0.0,)), "sum of the scales must be above 0"),
         (lambda: KERNELS[0](-1.0), "at least 0, got -1"),
         (lambda: kernel_matrix(lambda lags: lags**-0.5, [0.0, 1.0]), "not finite at lag 0"),
