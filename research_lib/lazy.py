@@ -10,9 +10,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+Lazy = tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]
 
-def names_of_stub(package: str, file: str) -> tuple[Callable[[str], Any], list[str]]:
-    """`__getattr__` and `__all__` of the package whose `__init__.py` is `file`."""
+
+def names_of_stub(package: str, file: str) -> Lazy:
+    """`__getattr__`, `__dir__` and `__all__` of the package whose `__init__.py` is `file`."""
     stub = ast.parse(Path(file).with_suffix(".pyi").read_text(encoding="utf-8"))
     imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
     modules = {alias.name: str(node.module) for node in imports for alias in node.names}
@@ -22,4 +24,5 @@ def names_of_stub(package: str, file: str) -> tuple[Callable[[str], Any], list[s
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return getattr(import_module(modules[name]), name)
 
-    return load, sorted(modules)
+    names = sorted(modules)
+    return load, lambda: names, names

@@ -5,8 +5,4 @@ The stub beside this file lists its names; each loads its module when first used
 
 from research_lib.lazy import names_of_stub
 
-__getattr__, __all__ = names_of_stub(__name__, __file__)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = names_of_stub(__name__, __file__)

@@ -13,8 +13,4 @@ from research_lib.execution.allocate import allocate as allocate
 from research_lib.execution.almgren_chriss import almgren_chriss as almgren_chriss
 from research_lib.lazy import names_of_stub
 
-__getattr__, __all__ = names_of_stub(__name__, __file__)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = names_of_stub(__name__, __file__)

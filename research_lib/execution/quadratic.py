@@ -12,7 +12,7 @@ that helps, then single ones.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from scipy import linalg, sparse
@@ -136,8 +136,7 @@ class Quadratic:
         downhill = _after(2.0 * self.holding) * shares - linear - self._hessian @ x
         right = np.column_stack([downhill[free], np.ones(len(free))])
         try:
-            part = self._hessian[np.ix_(free, free)]
-            factor = self._factor if len(free) == len(x) else linalg.cho_factor(part)
+            factor = linalg.cho_factor(self._hessian[np.ix_(free, free)])
         except linalg.LinAlgError:
             return None
         newton, shift = linalg.cho_solve(factor, right).T
@@ -168,10 +167,6 @@ class Quadratic:
             return np.where(fixed, values, splu(system.tocsc()).solve(right)[:n])
         except RuntimeError:  # singular
             return None
-
-    @cached_property
-    def _factor(self) -> Any:
-        return linalg.cho_factor(self._hessian)
 
     @cached_property
     def _hessian(self) -> Float:

@@ -90,10 +90,10 @@ def transient_schedule(
         x = closed if np.all((closed >= lower) & (closed <= upper)) else None
     if x is None:
         x, method, solves = problem.bounded(lower, upper, lambda: limits.left > 0)
-    if x is None and limits.left <= 0:
-        raise OptimizationError(f"not done in {timeout_seconds:g} s; raise timeout_seconds")
     if x is None:
-        raise OptimizationError("the kernel's matrix is singular to rounding; trade less often")
+        late = f"not done in {timeout_seconds:g} s; raise timeout_seconds"
+        singular = "the kernel's matrix is singular to rounding; trade less often"
+        raise OptimizationError(late if limits.left <= 0 else singular)
     found = problem.certificate(x, lower, upper)
     if fault := fault_of(found, shares, n, TOLERANCE, float(np.abs(x).sum())):
         raise OptimizationError(f"no certified schedule by {method}: {fault}; trade less often")

@@ -166,10 +166,7 @@ def fit_settings(given: dict[str, Any]) -> dict[str, Any]:
 
 
 @timed("fit_impact")
-def fit_impact(
-    slippage: Slippage, model_type: str = "linear", *, n_intervals: int | None = None,
-    test_fraction: float = 0.2, session: Session | None = None, **settings: Any,
-) -> ImpactFit:  # fmt: skip
+def fit_impact(slippage: Slippage, model_type: str = "linear", **settings: Any) -> ImpactFit:
     r"""Fit impact_t(x) in every interval; the half-spread is measured separately.
 
     .. math:: \min_{\theta_t \ge 0} \sum_i w_i (s_i - h_i - \mathrm{impact}(x_i; \theta_t))^2
@@ -192,7 +189,7 @@ def fit_impact(
         (scale) or "piecewise" (the average book, one premium for each step).
     n_intervals : int, optional
         Length of the curve; needed only if the last intervals have no row.
-    test_fraction : float
+    test_fraction : float, 0.2 by default
         Part of the days (or of the intervals of one day) kept for the test; 0 makes no test.
     session : Session, optional
         Hours and time zone, for the days of the rows.
@@ -233,8 +230,7 @@ def fit_impact(
     >>> len(fit.curve), list(fit.params), fit.diagnostics["errors"]
     (13, ['scale', 'exponent', 'half_spread'], 'clustered by session')
     """
-    settings |= {"n_intervals": n_intervals, "test_fraction": test_fraction}
-    return fit_forms(slippage, [model_type], session=session, **settings)[model_type]
+    return fit_forms(slippage, [model_type], **settings)[model_type]
 
 
 def fit_forms(
