@@ -1,6 +1,6 @@
 """The accounting: what an order costs, as parts that add up, for every schedule or execution."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Self
@@ -255,28 +255,17 @@ def mids_after(states: BookSnapshots, time: NDArray[np.int64], seconds: float) -
     >>> mids_after(states, np.array([0]), 1.5).tolist()
     [3.0]
     """
-    return _later(_mids(states), time, seconds)
-
-
-def _later(known: pd.Series, time: NDArray[np.int64], seconds: float) -> Float:
-    """`mids_after`, of mids by their time."""
-    at, due = known.index.to_numpy(), np.asarray(time) + np.int64(round(1e9 * seconds))
+    known = np.isfinite(mid := states.mid)
+    if not known.any():
+        raise ValidationError("none of the states has two sides: there is no mid after a fill")
+    at, due = states.time[known], np.asarray(time) + np.int64(round(1e9 * seconds))
     gap = float(np.median(np.diff(at))) / 1e9 if len(at) > 1 else 0.0
     if gap > seconds * (1.0 + 1e-9):
         sparse = f"the states stand {gap:g} s apart, the horizon is {seconds:g} s"
         raise ValidationError(f"{sparse}; give every state, or none for the next interval's mid")
     last = np.searchsorted(at, due, "right") - 1
     fresh = (last >= 0) & (due - at[last] <= 1e9 * max(STALE_SECONDS, 2.0 * seconds))
-    return np.where(fresh, known.to_numpy()[last], np.nan)
-
-
-def _mids(states: BookSnapshots) -> pd.Series:
-    """Mids of the states with two sides, by their time."""
-    mid = states.mid
-    known = np.isfinite(mid)
-    if not known.any():
-        raise ValidationError("none of the states has two sides: there is no mid after a fill")
-    return pd.Series(mid[known], states.time[known])
+    return np.where(fresh, mid[known][last], np.nan)
 
 
 def order_cost(
@@ -416,14 +405,16 @@ def order_costs(
     >>> bool(np.allclose(table[list(PARTS)].sum(axis=1), table["total_bps"], atol=1e-9))
     True
     """
-    how, rows, done = accounting or Accounting(), [], list(executions)
+    how, done = accounting or Accounting(), list(executions)
     if not done or not all(isinstance(one, Execution) for one in done):
         raise ValidationError("executions must be one Execution or more, as `walk_forward` gives")
-    known = None if states is None else _mids(states)
-    for one in done:
-        after = None if known is None else _later(known, one.time, how.horizon_seconds)
-        rows.append(order_cost(one, how, after) | {"start": int(one.time[0])})
-    return pd.DataFrame(rows)
+    later: Sequence[Float | None] = [None] * len(done)
+    if states is not None:
+        time, ends = [one.time for one in done], np.cumsum([len(one.time) for one in done])
+        later = np.split(mids_after(states, np.concatenate(time), how.horizon_seconds), ends[:-1])
+    priced = (order_cost(one, how, after) for one, after in zip(done, later, strict=True))
+    starts = [int(one.time[0]) for one in done]
+    return pd.DataFrame(priced).assign(start=starts)
 
 
 def _known(mid: Float) -> Float:

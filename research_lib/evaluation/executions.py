@@ -362,18 +362,6 @@ class Execution(Record):
         return 1e4 * (self.cost / filled if filled > 0 else 0.0) / self.arrival_price
 
     @property
-    def shortfall_bps(self) -> float:
-        """Perold's implementation shortfall, decided on arrival, bps of the whole order.
-
-        The cost, plus the move of the mid from arrival to each fill, plus that to the last mid for
-        unfilled shares.
-        """
-        moved = self.mid[known := np.isfinite(self.mid)] - self.arrival_price
-        drift = float(self.filled[known] @ moved + self.unfilled * moved[-1])
-        paper = self.total_shares * self.arrival_price or np.nan
-        return 1e4 * (self.cost + side_sign(self.side) * drift) / paper
-
-    @property
     def timing_risk_bps(self) -> float:
         r"""Standard deviation of the cost over arrival due to the mid, bps of the whole order.
 
@@ -389,30 +377,13 @@ class Execution(Record):
         paper = self.total_shares * self.arrival_price or np.nan
         return 1e4 * sigma * float(np.linalg.norm(left)) / paper
 
-    def to_frame(self) -> pd.DataFrame:
-        """One row an interval: time (UTC), shares, filled, price, cost, mid, age_seconds."""
-        paid = pd.Series(self.cost_by_interval).where(self.filled > 0) / self.filled
-        columns = {
-            "time": pd.DatetimeIndex(self.time.astype("datetime64[ns]"), tz="UTC"),
-            "shares": self.shares, "filled": self.filled,
-            "price": self.mid + side_sign(self.side) * paid, "cost": self.cost_by_interval,
-            "mid": self.mid, "age_seconds": 1e-9 * self.age,
-        }  # fmt: skip
-        return pd.DataFrame(columns).rename_axis("interval")
-
     @property
     def fills(self) -> pd.DataFrame:
-        """Rows of `to_frame` with a fill: time, shares, price, for `implementation_shortfall`."""
-        frame = self.to_frame()[self.filled > 0].reset_index(drop=True)
-        return frame.assign(shares=frame["filled"])[["time", "shares", "price"]]
-
-    def totals(self) -> dict[str, Any]:
-        """Numbers and texts of the whole order: a row of a table of orders."""
-        return {name: self[name] for name in self.keys() if np.ndim(self[name]) == 0}
-
-    def _repr_html_(self) -> str:
-        table = pd.Series(self.totals(), dtype=object).to_frame(self.name)
-        return str(table.to_html(float_format="{:,.6g}".format))
+        """One row a fill: time (UTC), shares, price, for `implementation_shortfall`."""
+        rows = self.filled > 0
+        time, shares = pd.to_datetime(self.time[rows], utc=True), self.filled[rows]
+        price = self.mid[rows] + side_sign(self.side) * (self.cost_by_interval[rows] / shares)
+        return pd.DataFrame({"time": time, "shares": shares, "price": price})
 
 
 def report_ages(executions: Iterable[Execution]) -> None:
