@@ -155,9 +155,7 @@ def _mean_and_error(values: Float, starts: NDArray[np.int64]) -> tuple[Float, Fl
     return mean, np.sqrt(q / (q - 1) * np.square(sums).sum(axis=-1)) / n
 
 
-def block_bootstrap_interval(
-    values: ArrayLike, rng: Rng, n_draws: int = 999, level: float = 0.95
-) -> MeanInterval:
+def block_bootstrap_interval(values: ArrayLike, rng: Rng, n_draws: int = 999) -> MeanInterval:
     """Studentised circular block bootstrap of the mean, shown beside `mean_interval`.
 
     It is secondary: 20 to 40 persistent sessions have few blocks, and its coverage is below the
@@ -173,14 +171,12 @@ def block_bootstrap_interval(
     rng : Generator
     n_draws : int
         At least 99.
-    level : float
-        Of confidence, 0.5 to 0.999.
 
     Returns
     -------
     MeanInterval
-        Without a p-value (NaN); limits are NaN below 20 values, and the mean itself where all
-        values are equal.
+        Of 95 %, without a p-value (NaN); limits are NaN below 20 values, and the mean itself
+        where all values are equal.
 
     Raises
     ------
@@ -202,7 +198,6 @@ def block_bootstrap_interval(
     from arch.bootstrap import CircularBlockBootstrap
 
     series, n_draws = _series(values), number("n_draws", n_draws, 99, integer=True)
-    level = number("level", level, 0.5, 0.999)
     mean, n = float(series.mean()), len(series)
     if n < MIN_SESSIONS:
         return MeanInterval(mean, np.nan, np.nan, np.nan, n)
@@ -211,7 +206,7 @@ def block_bootstrap_interval(
     length, least = _block_length(series), MIN_ERROR * series.std()
     starts = np.arange(0, n, length)
     lower, upper = CircularBlockBootstrap(length, series, seed=rng).conf_int(
-        lambda one: one.mean(keepdims=True), n_draws, "studentized", level,
+        lambda one: one.mean(keepdims=True), n_draws, "studentized", 0.95,
         std_err_func=lambda _, one: np.maximum(_mean_and_error(one, starts)[1], least),
     ).ravel()  # fmt: skip
     return MeanInterval(mean, float(lower), float(upper), np.nan, n)
