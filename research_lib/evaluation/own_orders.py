@@ -1,6 +1,6 @@
 """A desk's own orders and fills: read, and checked against the market."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,19 @@ from research_lib.evaluation.tape import Int64, Tape
 from research_lib.market.sessions import nanoseconds, refuse_unknown_zone
 
 Source = Any  # a path of a CSV or Parquet file, or a frame
-ORDER_COLUMNS = ("order_id", "symbol", "side", "shares", "arrival_time")
-ORDER_OPTIONS = (
-    "decision_time", "due_time", "end_time", "strategy", "trader", "venue", "forecast_bps",
-)  # fmt: skip
-FILL_COLUMNS = ("order_id", "time", "shares", "price")
-FILL_OPTIONS = ("fill_id", "venue", "liquidity", "fee")
-TIMES = ("decision_time", "arrival_time", "due_time", "end_time", "time")
+Names = Mapping[str, str] | None
+Tapes = Mapping[str, Tape]
+TIMES = ["decision_time", "arrival_time", "due_time", "end_time"]  # of an order
+# Columns that must be there, and those that may.
+DUE = {
+    "orders": ["order_id", "symbol", "side", "shares", "arrival_time"],
+    "fills": ["order_id", "time", "shares", "price"],
+}
+OPTIONAL = {
+    "orders": ["decision_time", "due_time", "end_time", "strategy", "trader", "venue",
+               "forecast_bps"],
+    "fills": ["fill_id", "venue", "liquidity", "fee"],
+}  # fmt: skip
 # Also FIX's numbers; sides of other words are a fault.
 SIDES = {"buy": "buy", "b": "buy", "1": "buy", "sell": "sell", "s": "sell", "2": "sell"}
 LIQUIDITY = ("added", "removed")
@@ -70,9 +76,7 @@ class Desk(Record):
     faults: pd.DataFrame
 
 
-def read_orders(
-    source: Source, columns: Mapping[str, str] | None = None, timezone: str = ""
-) -> pd.DataFrame:
+def read_orders(source: Source, columns: Names = None, timezone: str = "") -> pd.DataFrame:
     """Parent orders from a CSV or Parquet file or a frame.
 
     Columns order_id, symbol, side (buy, sell, B, S, or FIX's 1 and 2), shares, arrival_time (within
@@ -101,12 +105,10 @@ def read_orders(
     >>> read_orders(frame, names, "America/New_York")["arrival_time"].iloc[0]
     Timestamp('2025-04-03 14:00:00+0000', tz='UTC')
     """
-    return _table(source, columns, timezone, ORDER_COLUMNS, ORDER_OPTIONS, "orders")
+    return _table(source, columns, timezone, "orders")
 
 
-def read_fills(
-    source: Source, columns: Mapping[str, str] | None = None, timezone: str = ""
-) -> pd.DataFrame:
+def read_fills(source: Source, columns: Names = None, timezone: str = "") -> pd.DataFrame:
     """Fills as `read_orders`: order_id, time, shares, price. Optional: fill_id (of its order, else
     equal rows are duplicates), venue, liquidity ("added" or "removed"), fee (currency of the whole
     fill, below 0 for a rebate).
@@ -118,30 +120,31 @@ def read_fills(
     >>> read_fills(frame).columns.tolist()
     ['order_id', 'time', 'shares', 'price']
     """
-    return _table(source, columns, timezone, FILL_COLUMNS, FILL_OPTIONS, "fills")
+    return _table(source, columns, timezone, "fills")
 
 
-def _table(
-    source: Source, columns: Mapping[str, str] | None, timezone: str, due: Sequence[str],
-    more: Sequence[str], what: str,
-) -> pd.DataFrame:  # fmt: skip
-    frame, names = source, dict(columns or {})
+def _table(source: Source, columns: Names, timezone: str, what: str) -> pd.DataFrame:
+    frame, names, due, known = source, dict(columns or {}), DUE[what], DUE[what] + OPTIONAL[what]
     if not isinstance(source, pd.DataFrame):
         path, how = str(source), {"dtype_backend": "numpy_nullable"}  # whole numbers beside blanks
         read: Any = pd.read_parquet if path.endswith(".parquet") else pd.read_csv
         frame = read(path, **how)
     refuse_unknown(names, frame.columns, f"column of the {what}:")
-    refuse_unknown(names.values(), (*due, *more), f"name for a column of the {what}:")
+    refuse_unknown(names.values(), known, f"name for a column of the {what}:")
     frame = frame.drop(columns=[one for one in names.values() if one in frame and one not in names])
     frame = frame.rename(columns=names)
     if missing := [name for name in due if name not in frame.columns]:
         has = ", ".join(map(str, frame.columns[:12]))
         remedy = f'columns={{"<its name>": "{missing[0]}"}} says which it is'
         raise ValidationError(f"{what} lack {', '.join(missing)}; they have {has}; {remedy}")
-    frame = frame[[name for name in (*due, *more) if name in frame.columns]].reset_index(drop=True)
-    for name in [name for name in TIMES if name in frame]:
-        frame[name] = _utc(frame[name], f"{what}: {name}", timezone)
-    return frame
+    frame = frame[[name for name in known if name in frame.columns]].reset_index(drop=True)
+    return _timed(frame, timezone, f"{what}: ")
+
+
+def _timed(frame: pd.DataFrame, timezone: str = "", what: str = "") -> pd.DataFrame:
+    """The table with its times in UTC."""
+    times = [name for name in (*TIMES, "time") if name in frame]
+    return frame.assign(**{name: _utc(frame[name], what + name, timezone) for name in times})
 
 
 def _utc(values: pd.Series, what: str, timezone: str) -> pd.Series:
@@ -165,10 +168,8 @@ def _utc(values: pd.Series, what: str, timezone: str) -> pd.Series:
         raise ValidationError(f"{what} has no time zone ({first}); give timezone")
     times[aware] = pd.to_datetime(values[aware], utc=True, **how)
     if local.any():
-        read = pd.to_datetime(values[local], **how).dt.tz_localize(
-            timezone, ambiguous="NaT", nonexistent="NaT"
-        )
-        times[local] = read.dt.tz_convert("UTC")
+        read = pd.to_datetime(values[local], **how).dt
+        times[local] = read.tz_localize(timezone, ambiguous="NaT", nonexistent="NaT")
     return times.mask(given & times.isna(), UNREAD)
 
 
@@ -180,9 +181,8 @@ def _ids(values: pd.Series) -> pd.Series:
 
 
 def checked_desk(
-    orders: pd.DataFrame, fills: pd.DataFrame, tapes: Mapping[str, Tape],
-    refuse: Iterable[str] = (),
-) -> Desk:  # fmt: skip
+    orders: pd.DataFrame, fills: pd.DataFrame, tapes: Tapes, refuse: Iterable[str] = ()
+) -> Desk:
     """Orders and fills that can be analysed; what is wrong with the others is named and counted.
 
     An order is left out whole if it or one of its fills is at fault: without the fill its cost
@@ -229,9 +229,7 @@ def checked_desk(
     if "decision_time" not in orders:
         orders["decision_time"] = orders["arrival_time"]
     orders = orders.assign(**{one: orders.get(one, pd.NaT) for one in ("due_time", "end_time")})
-    for table in (orders, fills):
-        for name in [name for name in TIMES if name in table]:
-            table[name] = _utc(table[name], name, "")
+    orders, fills = _timed(orders), _timed(fills)
     first = orders.drop_duplicates("order_id").set_index("order_id")
     if len(fills) and not fills["order_id"].isin(first.index).any():
         found = f"no fill is of any of these orders (one is of {fills['order_id'].iloc[0]!r})"
@@ -273,10 +271,8 @@ def checked_desk(
     return Desk(kept.assign(until=until, filled=filled), fills, faults)
 
 
-def _order_faults(orders: pd.DataFrame, tapes: Mapping[str, Tape]) -> dict[str, pd.Series]:
-    decided, arrived, due, ended = (
-        orders[name] for name in ("decision_time", "arrival_time", "due_time", "end_time")
-    )
+def _order_faults(orders: pd.DataFrame, tapes: Tapes) -> dict[str, pd.Series]:
+    decided, arrived, due, ended = (orders[name] for name in TIMES)
     outside, closed = pd.Series(False, orders.index), pd.Series(False, orders.index)
     for symbol, tape in tapes.items():
         mine = (orders["symbol"] == symbol) & decided.notna() & arrived.notna()
@@ -297,9 +293,7 @@ def _order_faults(orders: pd.DataFrame, tapes: Mapping[str, Tape]) -> dict[str, 
     }
 
 
-def _fill_faults(
-    orders: pd.DataFrame, fills: pd.DataFrame, tapes: Mapping[str, Tape]
-) -> dict[str, pd.Series]:
+def _fill_faults(orders: pd.DataFrame, fills: pd.DataFrame, tapes: Tapes) -> dict[str, pd.Series]:
     known = fills["order_id"].isin(orders.index)
     own = orders.reindex(fills["order_id"]).set_index(fills.index)
     sized = (fills["shares"] > 0) & (fills["price"] > 0)
