@@ -54,6 +54,28 @@ def pre_trade_costs(
     DataFrame
         Index order_id: forecast_bps; own_bps, TWAP_bps, best benchmark_bps, static optimal_bps (NaN
         where not replayed).
+
+    Raises
+    ------
+    KeyError
+        A symbol of `known`, or of an order that is replayed, without a tape.
+
+    Examples
+    --------
+    >>> from research_lib.evaluation import checked_desk, known_before
+    >>> from research_lib.market import preset
+    >>> session = Session(13)
+    >>> books = preset("thin_stock", session).books(39, 5, np.random.default_rng(0))
+    >>> tapes, known = {"A": Tape.of(books, session)}, {"A": known_before(books, session, first=2)}
+    >>> when = pd.to_datetime(books.time[28:31], utc=True)
+    >>> order = {"order_id": ["1"], "symbol": "A", "side": "buy", "shares": 200.0}
+    >>> order = pd.DataFrame(order | {"arrival_time": when[0], "due_time": when[2]})
+    >>> fill = {"order_id": "1", "time": when[1:2], "shares": 200.0}
+    >>> fill = pd.DataFrame(fill).assign(price=books.ask_price[28, 0])
+    >>> desk = checked_desk(order, fill, tapes)
+    >>> costs = pre_trade_costs(desk, tapes, known, session, replays=1)
+    >>> bool((costs.loc["1"] > 0).all())
+    True
     """
     orders, rows, found = desk.orders.assign(due=_due(desk.orders, session)), {}, []
     draw = rng or np.random.default_rng(0)

@@ -152,10 +152,12 @@ def _summed(
     moved, known = np.zeros(n), np.zeros(n, bool)
     for date in set(day):
         one = impact if isinstance(impact, CarriedImpact) else impact.get(date, CarriedImpact())
-        if (kernel := _kernel(one)) is not None:
+        if one.scenario == "square-root":
+            raise ValidationError('scenario "square-root" has no kernel; give "measured" impact')
+        if one.kernel is not None:
             known |= day == date
-            some = (day == date)[at]
-            moved += carried_cost(at[some], fills["state"][some], fills["shares"][some], kernel, n)
+            some = fills[mine := (day == date)[at]]
+            moved += carried_cost(at[mine], some["state"], some["shares"], one.kernel, n)
     drift = sign * (summed(fills["shares"] * fills["mid"]) - filled * arrival)
     rest, last = np.maximum(ordered - filled, 0.0), tape.mid_at(end)
     sums = {name: summed(fills[name]) for name in ("spread", "walk", "fees")}
@@ -179,12 +181,6 @@ def _summed(
     }  # fmt: skip
     given = orders.drop(columns=["decision_time", "due_time", "end_time", "until", "filled"])
     return given.join(pd.DataFrame(facts | costs, orders.index))
-
-
-def _kernel(impact: CarriedImpact) -> Kernel | None:
-    if impact.kernel is None and impact.scenario != "none":
-        raise ValidationError(f'scenario {impact.scenario!r} has no kernel; give "measured" impact')
-    return impact.kernel
 
 
 def carried_cost(at: Int64, state: Int64, shares: Float, kernel: Kernel, n: int) -> Float:
@@ -232,13 +228,18 @@ def fill_costs(desk: Desk, tapes: Mapping[str, Tape]) -> pd.DataFrame:
 
     Examples
     --------
+    A fill at the touch of the book before it walks nothing:
+
     >>> from research_lib.evaluation import checked_desk
-    >>> from research_lib.studies import synthetic_desk
-    >>> made = synthetic_desk(20, np.random.default_rng(0), n_days=2)
-    >>> tapes = {name: Tape.of(books, made.session) for name, books in made.books.items()}
-    >>> fills = fill_costs(checked_desk(made.orders, made.fills, tapes), tapes)
-    >>> bool((fills.loc[fills["liquidity"] == "added", "spread_bps"] < 0).all())
-    True
+    >>> from research_lib.market import Session, preset
+    >>> market = preset("thin_stock", Session(13))
+    >>> books = market.books(13, 1, np.random.default_rng(0))
+    >>> when, tapes = pd.to_datetime(books.time[3:4], utc=True), {"A": Tape.of(books)}
+    >>> order = pd.DataFrame({"order_id": "1", "symbol": "A", "side": "buy", "arrival_time": when})
+    >>> fill = pd.DataFrame({"order_id": "1", "time": when, "price": books.ask_price[2]})
+    >>> desk = checked_desk(order.assign(shares=10.0), fill.assign(shares=10.0), tapes)
+    >>> fill_costs(desk, tapes)["walk_bps"].abs().round(9).tolist()
+    [0.0]
     """
     priced = priced_fills(desk, tapes)
     value, names = priced["shares"] * priced["mid"], [f"selection_{one}s" for one in HORIZONS]
@@ -328,13 +329,9 @@ def group_costs(table: pd.DataFrame, by: str, measures: Sequence[str] = ()) -> p
         rest, against, n_rest = mean_of(~mine)
         half = _half_width(scores, day, len(days), n)
         wider = _half_width(scores - against, day, len(days), min(n, n_rest))
-        gap = mean - rest
-        row |= {
-            "total_lower_bps": mean - half,
-            "total_upper_bps": mean + half,
-            "difference_bps": gap,
-        }
-        rows[group] = row | {"lower_bps": gap - wider, "upper_bps": gap + wider}
+        gap, limits = mean - rest, {"total_lower_bps": mean - half, "total_upper_bps": mean + half}
+        ends = {"difference_bps": gap, "lower_bps": gap - wider, "upper_bps": gap + wider}
+        rows[group] = row | limits | ends
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(by)
 
 
@@ -408,9 +405,7 @@ def calibration(table: pd.DataFrame) -> Calibration:
     how: dict[str, Any] = {"cov_type": "cluster", "cov_kwds": {"groups": day}, "use_t": True}
     fit = sm.OLS(cost, sm.add_constant(forecast)).fit(**(how if len(days) >= MIN_DAYS else {}))
     ends = fit.conf_int() if len(days) >= MIN_DAYS else np.full((2, 2), np.nan)
-    intercept, slope = (
-        (float(b), float(low), float(high)) for b, (low, high) in zip(fit.params, ends, strict=True)
-    )
+    intercept, slope = map(tuple, np.column_stack([fit.params, ends]).tolist())
     decile = pd.qcut(forecast, 10, labels=False, duplicates="drop") + 1
     even = known.assign(total_bps=cost, value=1.0, decile=decile)
     rows = group_costs(even, "decile", ["forecast_bps"])
@@ -419,9 +414,7 @@ def calibration(table: pd.DataFrame) -> Calibration:
     return Calibration(slope, intercept, len(known), len(days), deciles)
 
 
-def beside_own(
-    costs: pd.DataFrame, own: str, others: Sequence[str], n_days: int = 0
-) -> pd.DataFrame:
+def beside_own(costs: pd.DataFrame, own: str, others: list[str], n_days: int = 0) -> pd.DataFrame:
     """What else the same orders would have cost: means by value, and paired differences.
 
     Parameters
@@ -430,7 +423,7 @@ def beside_own(
         One row an order: day, value, and costs in bps by column.
     own : str
         Column of what the orders cost.
-    others : sequence of str
+    others : list of str
         Columns of what they would have cost, named <schedule>_bps.
     n_days : int
         Of the analysis of which these orders are a part.

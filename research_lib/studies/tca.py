@@ -48,6 +48,18 @@ def other_schedules(table: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         Index fills and schedule, columns of `beside_own`; empty where nothing was replayed.
+
+    Raises
+    ------
+    KeyError
+        A table without the columns of `pre_trade_costs`.
+
+    Examples
+    --------
+    >>> costs = dict.fromkeys(SCHEDULES, [5.0, 7.0]) | {"own_bps": 4.0, "earned_%": 0.0}
+    >>> table = pd.DataFrame({"day": [1, 2], "value": 1.0, **costs})
+    >>> other_schedules(table).loc[TAKEN, "difference_bps"]["TWAP"]
+    np.float64(2.0)
     """
     known = table.dropna(subset=["own_bps", *SCHEDULES])
     own = known[["day", "value", *SCHEDULES]].assign(**{"the desk": known["own_bps"]})
