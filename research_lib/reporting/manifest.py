@@ -99,13 +99,6 @@ def notebook_hash(path: Path) -> str:
     return text_hash([cell for cell in does if "parameters" not in cell[2]])
 
 
-def code_cells(path: Path) -> int:
-    """How many cells of a notebook run, without the one that papermill adds for parameters."""
-    import nbformat
-
-    return sum(one.cell_type == "code" for one in nbformat.read(path, as_version=4).cells)
-
-
 def file_hash(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as stream:

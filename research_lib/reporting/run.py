@@ -5,14 +5,14 @@ import logging
 import os
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import nbformat
@@ -44,7 +44,6 @@ CHANGED = {
     "environment": "Python or its packages",
 }  # fmt: skip
 LONGEST = ("robustness",)  # sections that start first, and that `make report` keeps
-Ended = Callable[[], object]  # called after each cell
 
 
 @dataclass(frozen=True)
@@ -224,20 +223,16 @@ def _work(runs: list[RunConfig], project: Project, options: Options) -> Iterator
     known = [(task, _kept(task, project)) for task in tasks]
     kept = [(task, answer) for task, answer in known if answer]
     due = [task for task, answer in known if not answer]
-    cells = {one: files.code_cells(project.notebook(one)) for one in {t.section for t in due}}
     answers: dict[str, dict[str, Answer]] = {run.name: {} for run in runs}
-    total = sum(cells[task.section] for task in due)
-    with tqdm(total=total, unit="cell", disable=not sys.stderr.isatty()) as bar:
-        cluster = bool(options.scheduler and due)
-        ran = run_on_dask(due, options) if cluster else run_locally(due, options, bar.update)
+    ran = (run_on_dask if options.scheduler and due else run_locally)(due, options)
+    with tqdm(total=len(tasks), unit="notebook", disable=not sys.stderr.isatty()) as bar:
         for task, answer in chain(kept, ran):
             run, became = task.run, f"made in {answer.seconds:.1f} s"
             if answer.kind:  # an error may quote data, so only its class
                 became = f"failed: {answer.error.split(':')[0]}; see failure.md"
             logger.info("%s: %s: %s", run.name, task.section, became)
             bar.set_description(f"{run.name}: {task.section}")
-            if cluster and not answer.kept:  # whose cells nobody sees
-                bar.update(cells[task.section])
+            bar.update()
             answers[run.name][task.section] = answer
             if len(answers[run.name]) == len(run.parameters):
                 # Taken out: ten thousand runs' files do not fit into memory.
@@ -311,9 +306,7 @@ def _note(run: RunConfig, project: Project, section: str, answer: Answer) -> str
     return f"failed: {section}: {error}"
 
 
-def run_notebook(
-    task: Task, stop: threading.Event | None = None, ended: Ended | None = None
-) -> Answer:
+def run_notebook(task: Task, stop: Event | None = None) -> Answer:
     """Run one notebook and bring it back executed.
 
     A kernel that does not come up is started again; a cell that fails is not repeated.
@@ -323,17 +316,15 @@ def run_notebook(
     task : Task
     stop : threading.Event, optional
         Set from outside to end it early.
-    ended : callable, optional
-        Called after each cell.
     """
     logger.info("%s: %s: started", task.run.name, task.section)
     try:
         inputs = _inputs(task.run, task.section, PROJECT_ROOT / task.notebook)
     except MissingDataError as error:
         return Answer("data", str(error))
-    stop, begin = stop or threading.Event(), time.monotonic()
+    stop, begin = stop or Event(), time.monotonic()
     for start in range(KERNEL_STARTS):
-        answer = _run_kernel(task, FIRST_WAIT * 4**start, stop, ended)
+        answer = _run_kernel(task, FIRST_WAIT * 4**start, stop)
         if answer.kind != "kernel" or answer.cell:
             break
         stop.wait(0.5 * (start + 1))  # such as a port that another kernel has just taken
@@ -342,18 +333,13 @@ def run_notebook(
     return replace(answer, record=record | files.origin(), seconds=seconds)
 
 
-def _run_kernel(task: Task, wait: float, stop: threading.Event, ended: Ended | None) -> Answer:
+def _run_kernel(task: Task, wait: float, stop: Event) -> Answer:
     """The executed notebook, or what went wrong, after one start of a kernel."""
     import papermill
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
 
-    begun, over = [""], threading.Event()
-
-    def ends(cell: Any, **_: Any) -> None:  # the cell that papermill adds is not counted before
-        if ended and "injected-parameters" not in cell.metadata.get("tags", []):
-            ended()
-
+    begun, over, path = [""], Event(), str(PROJECT_ROOT / task.notebook)
     parameters = task.run.parameters[task.section]
     with tempfile.TemporaryDirectory(prefix="report-", ignore_cleanup_errors=True) as folder:
         profile = Path(folder, f"{task.section}.prof")
@@ -363,11 +349,9 @@ def _run_kernel(task: Task, wait: float, stop: threading.Event, ended: Ended | N
             lines.append("import atexit, cProfile; _p = cProfile.Profile()")
             lines.append(f"atexit.register(lambda: {dump}); _p.enable()")
         client = NotebookClient(
-            papermill.execute_notebook(
-                str(PROJECT_ROOT / task.notebook), None, parameters, prepare_only=True
-            ),
+            papermill.execute_notebook(path, None, parameters, prepare_only=True),
             kernel_name="python3", startup_timeout=int(min(wait, task.options.seconds)),
-            raise_on_iopub_timeout=True, on_cell_executed=ends,
+            raise_on_iopub_timeout=True,
             on_cell_execute=lambda cell, **_: begun.append(cell.source),
             extra_arguments=[QUIET, *(f"--IPKernelApp.exec_lines={line}" for line in lines)],
         )  # fmt: skip
@@ -388,9 +372,7 @@ def _run_kernel(task: Task, wait: float, stop: threading.Event, ended: Ended | N
     return replace(answer, cell=begun[-1], peak_memory_mb=peak_mb, files=left)
 
 
-def _watch(
-    client: Any, options: Options, stop: threading.Event, over: threading.Event
-) -> tuple[Answer | None, float]:
+def _watch(client: Any, options: Options, stop: Event, over: Event) -> tuple[Answer | None, float]:
     """Past a limit, kill the kernel with all that it started; why, and its peak memory, MB."""
     begin, peak_mb, why = time.monotonic(), 0.0, None
     while not over.wait(TICK_SECONDS):
@@ -419,14 +401,14 @@ def _family(manager: Any) -> list[psutil.Process]:
     return []
 
 
-def run_locally(tasks: Sequence[Task], options: Options, ended: Ended | None = None) -> Answers:
+def run_locally(tasks: Sequence[Task], options: Options) -> Answers:
     """Each task and its answer once finished; left early, what runs is ended."""
     from dask.system import CPU_COUNT
 
-    stop = threading.Event()
+    stop = Event()
     executor = ThreadPoolExecutor(options.jobs or CPU_COUNT)  # kernels do the work
     try:
-        futures = {executor.submit(run_notebook, task, stop, ended): task for task in tasks}
+        futures = {executor.submit(run_notebook, task, stop): task for task in tasks}
         for future in as_completed(list(futures)):
             yield futures.pop(future), future.result()  # its files need not stay in memory
     finally:

@@ -62,9 +62,7 @@ def verify_reports(names: Sequence[str] = (), project: Project | None = None) ->
     return found
 
 
-def remake(
-    run: RunConfig, project: Project | None = None, options: Options | None = None
-) -> tuple[str, list[str] | None]:
+def remake(run: RunConfig, project: Project, options: Options) -> tuple[str, list[str] | None]:
     """Make a report from scratch, whatever is there, and compare it with what was there.
 
     A robustness section that is there is kept: it takes longer than the others together.
@@ -77,14 +75,13 @@ def remake(
         Differences of numbers, none where they were reproduced; None where there was no sound
         report to compare with, or none was made.
     """
-    project = project or Project()
     folder = project.reports / run.name
     sound = folder.is_dir() and not files.changed_files(folder)
     with tempfile.TemporaryDirectory(prefix="remake-") as elsewhere:
         before = Path(elsewhere) / run.name
         if sound:
             shutil.copytree(folder, before)
-        how = replace(options or Options(), force=True, kept=LONGEST)
+        how = replace(options, force=True, kept=LONGEST)
         became = run_reports([run], project, how)[run.name]
         made = became.startswith("made")
         return became, list(_compared(before, folder)) if sound and made else None
