@@ -82,7 +82,7 @@ def _differences(rows: list[dict[str, Any]]) -> bytes:
         table[f"{row['name']}, {n} session{'s' * (n > 1)}: {kind}"] = (own["difference_bps"], *ends)
     shown = pd.DataFrame(table, ["difference_bps", "lower_bps", "upper_bps"]).T
     figure, ax = plt.subplots(figsize=(9.0, 0.32 * len(shown) + 0.9), layout="constrained")
-    plot_intervals(shown, "adaptive less benchmark (bps of arrival)", ax, as_given=True)
+    plot_intervals(shown, "adaptive less benchmark (bps of arrival)", ax)
     plt.close(figure)
     return figure_bytes(figure)
 

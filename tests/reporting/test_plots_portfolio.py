@@ -41,17 +41,6 @@ def test_no_asset_and_no_way_is_left_out_however_many_there_are() -> None:
     assert len(plot_frontiers({}, points).lines) == 7
 
 
-def test_assets_that_go_alike_are_one_line_of_the_ways_colour() -> None:
-    held = np.array([[10.0, -4.0], [5.0, -2.0], [0.0, 0.0]])
-    ax = plot_holdings({"TWAP": held}, NAMES, Session(2))
-    shown = [line for line in ax.lines if len(line.get_xdata()) == 3]
-    assert [line.get_color() for line in shown] == [WAYS["TWAP"]]
-    alone = plot_holdings({"TWAP": held[:, :1]}, NAMES[:1], Session(2))
-    assert alone.lines[0].get_color() == ASSETS[0], (
-        "one stock keeps its own colour, which the legend names"
-    )
-
-
 def test_a_line_of_equal_merit_does_not_widen_the_axes_and_each_name_stands_once() -> None:
     points, frontier = {"TWAP": (3.0, 2.0), "portfolio": (2.0, 2.0)}, ([1.0, 3.0], [4.0, 1.0])
     ax = plot_frontiers({"portfolio": frontier}, points, {"equal risk": ([0, 9], [50.0, 0.0])})

@@ -128,11 +128,11 @@ def test_differences_are_drawn_with_the_intervals_that_there_are() -> None:
         index=["adaptive", "TWAP"],
     )
     ax = plot_intervals(table, "difference to best benchmark (bps), 95 % interval")
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["adaptive", "TWAP"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["TWAP", "adaptive"]
     drawn = [bars.get_segments()[0][:, 0].tolist() for bars in ax.collections]
     assert drawn == [[-3.5, -1.75]]
     colours = [line.get_color() for line in ax.lines if line.get_marker() == "o"]
-    assert colours == [STRATEGY_COLOURS["adaptive"], STRATEGY_COLOURS["TWAP"]]
+    assert colours == [STRATEGY_COLOURS["TWAP"], STRATEGY_COLOURS["adaptive"]]
     assert ax.get_xlabel() == "difference to best benchmark (bps), 95 % interval"
 
 

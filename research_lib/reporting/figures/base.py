@@ -282,19 +282,14 @@ def plot_lines(
     return finish(ax, xlabel, ylabel, "best")
 
 
-def plot_intervals(
-    table: pd.DataFrame, xlabel: str, ax: Panel = None, *, as_given: bool = False,
-    colour: str = MUTED,
-) -> Axes:  # fmt: skip
+def plot_intervals(table: pd.DataFrame, xlabel: str, ax: Panel = None, colour: str = MUTED) -> Axes:
     """Estimates with their intervals, the numbers right of the panel; NaN ends are not drawn.
 
     Parameters
     ----------
     table : DataFrame
-        Index the rows' names; columns the estimate, its lower and its upper end, in the unit of
-        `xlabel`.
-    as_given : bool
-        The first row on top; else the largest.
+        Index the rows' names, the first on top; columns the estimate, its lower and its upper
+        end, in the unit of `xlabel`.
     colour : str
         Of rows that are no strategies.
 
@@ -305,8 +300,7 @@ def plot_intervals(
     >>> ax.get_yticklabels()[0].get_text(), ax.texts[0].get_text()
     ('adaptive', '40.0')
     """
-    ax, shown = axes_or(ax), table.astype(float)
-    shown = shown[::-1] if as_given else shown.sort_values(shown.columns[0])
+    ax, shown = axes_or(ax), table.astype(float)[::-1]
     for row, (name, (middle, lower, upper)) in enumerate(shown.iterrows()):
         own, reach = colour_of(name, colour), np.maximum([[middle - lower], [upper - middle]], 0.0)
         ends = reach if np.isfinite(reach).all() else None

@@ -1,6 +1,6 @@
 """Figures of schedules and of what they cost: one order, and the orders of a portfolio."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import cycle
 from typing import Any
 
@@ -12,9 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from research_lib.checks import ArrayLike, Float
 from research_lib.market import Session
 from research_lib.reporting.figures import base as fig
+from research_lib.reporting.figures.base import Lines, Named, Panel, Style
 from research_lib.wording import significant
-
-Named = fig.Named | None
 
 
 def _shares(schedule: Any) -> Float:
@@ -37,25 +36,23 @@ def _filled_steps(ax: Axes, high: Float, low: Float, colour: str, label: str) ->
     ax.stairs(high, baseline=low, fill=True, color=colour, alpha=0.3, linewidth=0, label=label)
 
 
-def plot_schedule(
-    shares: ArrayLike, baselines: Named = None, caps: ArrayLike = np.inf, ax: fig.Panel = None
-) -> Axes:
+def plot_schedule(shares: ArrayLike, baselines: Named, caps: ArrayLike, ax: Panel = None) -> Axes:
     """The optimal child order of each interval as steps, beside baselines; shaded above the caps.
 
     Parameters
     ----------
     shares : (n,) shares, Schedule or Allocation
-    baselines : mapping of name to (n,) shares or Schedule, optional
-    caps : (n,) shares, optional
-        Written, not drawn, where all are off the scale.
+    baselines : mapping of name to (n,) shares or Schedule
+    caps : scalar or (n,) shares
+        Infinity for none. Written, not drawn, where all are off the scale.
 
     Examples
     --------
-    >>> plot_schedule([1.0, 3.0], {"TWAP": [2.0, 2.0]}).get_ylabel()
+    >>> plot_schedule([1.0, 3.0], {"TWAP": [2.0, 2.0]}, caps=np.inf).get_ylabel()
     'child order (shares)'
     """
     ax, x = fig.axes_or(ax), _shares(shares)
-    drawn = {name: _shares(one) for name, one in {**(baselines or {}), "optimal": x}.items()}
+    drawn = {name: _shares(one) for name, one in {**baselines, "optimal": x}.items()}
     top = 1.2 * max(float(part.max()) for part in drawn.values())
     ax.stairs(x, color=fig.colour_of("optimal"), fill=True, alpha=0.25)
     for name, part, colour in fig.coloured(drawn):
@@ -70,8 +67,8 @@ def plot_schedule(
 
 
 def plot_water_level(
-    marginal: ArrayLike, at_zero: ArrayLike, multiplier: float | None, shares: ArrayLike,
-    unit: str = "currency/share", ax: fig.Panel = None,
+    marginal: ArrayLike, at_zero: ArrayLike, multiplier: float | None, shares: ArrayLike, unit: str,
+    ax: Panel = None,
 ) -> Axes:  # fmt: skip
     """What the last share costs in each interval against the multiplier.
 
@@ -89,8 +86,8 @@ def plot_water_level(
 
     Examples
     --------
-    >>> plot_water_level([0.03, 0.03], [0.01, 0.02], 0.03, [10.0, 5.0]).get_ylabel()
-    'marginal cost (currency/share)'
+    >>> plot_water_level([0.03, 0.03], [0.01, 0.02], 0.03, [10.0, 5.0], "USD/share").get_ylabel()
+    'marginal cost (USD/share)'
     """
     ax, traded, first = fig.axes_or(ax), _shares(shares) > 0, np.asarray(at_zero, float)
     last = np.where(traded, np.asarray(marginal, float), first)
@@ -107,7 +104,7 @@ def plot_water_level(
     return _interval_axis(ax, len(first), f"marginal cost ({unit})")
 
 
-def plot_executed(schedules: fig.Named, ax: fig.Panel = None) -> Axes:
+def plot_executed(schedules: Named, ax: Panel = None) -> Axes:
     """Part of the order done by the end of each interval, per cent, a line a schedule.
 
     Parameters
@@ -127,7 +124,7 @@ def plot_executed(schedules: fig.Named, ax: fig.Panel = None) -> Axes:
     return _interval_axis(ax, len(done) - 1, "executed (%)")
 
 
-def plot_order(shares: ArrayLike, baselines: fig.Named, caps: ArrayLike, *level: Any) -> list[Axes]:
+def plot_order(shares: ArrayLike, baselines: Named, caps: ArrayLike, *level: Any) -> list[Axes]:
     """The one picture of an order: schedule, water level and cumulative execution.
 
     Parameters
@@ -154,18 +151,14 @@ def plot_order(shares: ArrayLike, baselines: fig.Named, caps: ArrayLike, *level:
     return axes
 
 
-def plot_holdings(
-    holdings: fig.Named, names: Sequence[str], session: Session, ax: fig.Panel = None
-) -> Axes:
+def plot_holdings(holdings: Named, names: list[str], session: Session, ax: Panel = None) -> Axes:
     """What is left to trade, per cent of each order: a colour an asset, a line style a way.
-
-    A way in which all assets go alike, such as equal child orders, is one line in its own colour.
 
     Parameters
     ----------
     holdings : mapping of way to (n + 1, m) shares
         The first row is the order, not 0. Below 0 a trade went beyond its order.
-    names : m assets
+    names : list of m str
     session : Session
 
     Examples
@@ -178,22 +171,18 @@ def plot_holdings(
     ax, handles, colours = fig.axes_or(ax), [], fig.asset_colours(len(names))
     for (way, held), style in zip(holdings.items(), cycle(("-", "--", ":", "-.")), strict=False):
         assets = (100.0 * np.asarray(held, float) / np.asarray(held, float)[0]).T
-        line: fig.Style = {"linewidth": 1.5, "linestyle": style}
-        if len(assets) > 1 and np.allclose(assets, assets[0], atol=1e-6):
-            handles += ax.plot(assets[0], color=fig.colour_of(way, fig.OBSERVED), label=way, **line)
-            continue
         for left, colour in zip(assets, colours, strict=True):
-            ax.plot(left, color=colour, **line)
+            ax.plot(left, color=colour, linewidth=1.5, linestyle=style)
         handles += ax.plot([], [], color=fig.OBSERVED, linestyle=style, label=way)
     for name, colour in zip(names, colours, strict=True):
         handles += ax.plot([], [], color=colour, label=name)
-    how: fig.Style = {"handles": handles, "ncols": 2, "legend": "best", "zero": True}
+    how: Style = {"handles": handles, "ncols": 2, "legend": "best", "zero": True}
     return fig.clock_axis(fig.finish(ax, y="left to trade (% of the order)", **how), session)
 
 
 def plot_frontiers(
-    frontiers: fig.Lines, points: Mapping[str, tuple[float, float]] | None = None,
-    equal: fig.Lines | None = None, ax: fig.Panel = None,
+    frontiers: Lines, points: Mapping[str, tuple[float, float]] | None = None,
+    equal: Lines | None = None, ax: Panel = None,
 ) -> Axes:  # fmt: skip
     """Expected cost against its standard deviation, bps: lines of best schedules, and single ones.
 
@@ -215,7 +204,7 @@ def plot_frontiers(
     for way, line in frontiers.items():
         ax.plot(*line, color=fig.colour_of(way, fig.OBSERVED), linewidth=1.6, label=way)
     for (way, point), marker in zip((points or {}).items(), cycle("os^Dv"), strict=False):
-        style: fig.Style = {"color": fig.colour_of(way, fig.OBSERVED), "markersize": 7}
+        style: Style = {"color": fig.colour_of(way, fig.OBSERVED), "markersize": 7}
         label = None if way in frontiers else way
         ax.plot(*point, marker, label=label, markeredgecolor="white", zorder=3, **style)
     ax.margins(0.06)
@@ -241,7 +230,7 @@ PORTFOLIO_PARTS = {"spread": "#999999", "impact": "#56B4E9", "price_of_risk": "#
 
 
 def plot_cost_parts(
-    table: pd.DataFrame, ax: fig.Panel = None, *, parts: Mapping[str, str] = PART_COLOURS,
+    table: pd.DataFrame, ax: Panel = None, *, parts: Mapping[str, str] = PART_COLOURS,
     total: str = "total",
 ) -> Axes:  # fmt: skip
     """What each strategy costs, its parts stacked, the cheapest on top; a dot is the total.
@@ -269,7 +258,7 @@ def plot_cost_parts(
     for part, colour in parts.items():
         values = rows[f"{part}_bps"].fillna(0.0).to_numpy(float)
         if np.any(values):
-            style: fig.Style = {"color": colour, "label": part.replace("_", " ")}
+            style: Style = {"color": colour, "label": part.replace("_", " ")}
             left = np.where(values > 0, high, low)
             ax.barh(at, values, left=left, height=0.6, linewidth=0, **style)
             low, high = low + np.minimum(values, 0.0), high + np.maximum(values, 0.0)
@@ -282,7 +271,7 @@ def plot_cost_parts(
     return fig.finish(ax, "expected cost (bps of the arrival mid)", legend="above", ncols=6)
 
 
-def plot_calibration(deciles: pd.DataFrame, ax: fig.Panel = None) -> Axes:
+def plot_calibration(deciles: pd.DataFrame, ax: Panel = None) -> Axes:
     """Costs by deciles of their forecast with 95 % intervals; the line is where both agree.
 
     Parameters
@@ -300,7 +289,7 @@ def plot_calibration(deciles: pd.DataFrame, ax: fig.Panel = None) -> Axes:
     ends = np.abs(table.to_numpy()[1:] - table.to_numpy()[:1])
     forecast, line = deciles["forecast_bps"], [0.0, deciles["forecast_bps"].max()]
     known = ends if np.isfinite(ends).all() else None
-    style: fig.Style = {"fmt": "o", "color": fig.OBSERVED, "capsize": 3, "markersize": 5}
+    style: Style = {"fmt": "o", "color": fig.OBSERVED, "capsize": 3, "markersize": 5}
     ax.errorbar(forecast, deciles["cost_bps"], yerr=known, label="orders of a decile", **style)
     ax.plot(line, line, color=fig.FITTED, linewidth=1.2, label="forecast is right")
     return fig.finish(ax, "forecast (bps)", "cost (bps)", "best", zero=True)
@@ -329,7 +318,7 @@ def plot_costs(table: pd.DataFrame, benchmark: str) -> list[Axes]:
     # Sorted as the other panel, so that strategies of one cost stand in one order.
     ends = table.sort_values("total_bps", ascending=False)[DIFFERENCE][::-1]
     known = ", 95 % interval" if ends["lower_bps"].notna().any() else ""
-    fig.plot_intervals(ends, f"difference to {benchmark} (bps){known}", right, as_given=True)
+    fig.plot_intervals(ends, f"difference to {benchmark} (bps){known}", right)
     right.tick_params(labelleft=False)
     return [left, right]
 
@@ -357,7 +346,7 @@ def plot_changes(changes: pd.DataFrame, headline: pd.Series, xlabel: str) -> Axe
     ax = fig.axes_or(None, 9.0, 0.28 * len(shown) + 0.9)
     if np.isfinite(headline["lower_bps"]):
         ax.axvspan(headline["lower_bps"], headline["upper_bps"], color=fig.MUTED, **fig.SHADE)
-    return fig.plot_intervals(shown, xlabel, ax, as_given=True, colour=colour)
+    return fig.plot_intervals(shown, xlabel, ax, colour)
 
 
 def plot_urgencies(frontier: pd.DataFrame) -> Axes:

@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from research_lib.checks import ArrayLike, Float
-from research_lib.errors import ValidationError
 from research_lib.impact import ImpactCurve, ImpactFit
 from research_lib.market import BookSnapshots, Session
 from research_lib.reporting.figures import base as fig
@@ -113,17 +112,12 @@ def plot_specifications(table: pd.DataFrame) -> Axes:
     Parameters
     ----------
     table : DataFrame
-        Of `multiverse`; the exponent is drawn with its 95 % interval.
+        Of `multiverse`, with an exponent at least; it is drawn with its 95 % interval.
 
     Returns
     -------
     Axes
         The upper of two.
-
-    Raises
-    ------
-    ValidationError
-        Where no analysis has an exponent.
 
     Examples
     --------
@@ -132,8 +126,6 @@ def plot_specifications(table: pd.DataFrame) -> Axes:
     'a power law fits in 2 of 2 distinct analyses'
     """
     shown = table[table["exponent"].notna()].sort_values("exponent", ignore_index=True)
-    if shown.empty:
-        raise ValidationError(f"no analysis has a value of exponent: all {len(table)} are NaN")
     upper, lower = fig.stacked_figure([3, 4], height=6.0)
     position, middle = np.arange(1, len(shown) + 1), float(shown["exponent"].median())
     upper.vlines(position, shown["lower"], shown["upper"], color=fig.FITTED, alpha=0.4)
