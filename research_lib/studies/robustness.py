@@ -136,15 +136,13 @@ def interval_checks(
     found = {"true difference found in four of five": power(differences, effects, rng).detectable}
     second = block_bootstrap_interval(differences, rng)
     ends = {"bootstrap, lower end": second.lower, "bootstrap, upper end": second.upper}
-    coverage = coverage_table(rng, n_draws, 0)["coverage_%"][["4 groups", "8 groups", "6 cosines"]]
+    coverage = coverage_table(rng, n_draws)["coverage_%"][["4 groups", "8 groups", "6 cosines"]]
     named = [f"{kind}, {n} sessions" for kind, n in coverage.index]
     coverage.index = pd.Index(named, name="series")
     return pd.DataFrame({"difference_bps": ends | found}), coverage
 
 
-def schedule_placebo(
-    shares: ArrayLike, days: Sequence[Ladder], accounting: Accounting | None = None
-) -> Placebo:
+def schedule_placebo(shares: ArrayLike, days: Sequence[Ladder], accounting: Accounting) -> Placebo:
     """Rank of a schedule's cost among its circular shifts on some days' books.
 
     The cost is spread, walk and carried impact, mean over days, bps; selection is noise for a
@@ -154,7 +152,8 @@ def schedule_placebo(
     --------
     >>> from research_lib.market import Session, preset
     >>> books = preset("thin_stock", Session(13)).books(26, 5, np.random.default_rng(0))
-    >>> found = schedule_placebo(np.linspace(0, 80, 13), Ladder.of(books, "buy").by_day(13))
+    >>> days = Ladder.of(books, "buy").by_day(13)
+    >>> found = schedule_placebo(np.linspace(0, 80, 13), days, Accounting())
     >>> found.n, found.p_value < 0.5  # it avoids the open
     (13, True)
     """
@@ -210,9 +209,7 @@ def moved_out(changes: pd.DataFrame, headline: pd.Series) -> pd.Series:
     return ~changes["difference_bps"].between(low, high) & same_size & np.isfinite(low)
 
 
-def refutations(
-    changes: pd.DataFrame, headline: pd.Series, placebo: float = float("nan")
-) -> list[str]:
+def refutations(changes: pd.DataFrame, headline: pd.Series, placebo: float) -> list[str]:
     """What refutes a headline by the rules of docs/analysis_plan.md, in words.
 
     An interval that holds 0; a change that moves the difference out of its interval (another order

@@ -438,8 +438,8 @@ def test_point_6_the_rank_of_a_schedule_that_loses_is_not_small() -> None:
     drawn = _drawn("thin_stock", 4, 5, True)
     days = [Ladder.of(day, "buy") for day in drawn.days]
     early = 2_000.0 * (np.arange(N) < 12) / 12 + 2_000.0 / N
-    placebo = schedule_placebo(early, days)
-    flat = schedule_placebo(np.full(N, 4_000.0 / N), days)
+    placebo = schedule_placebo(early, days, Accounting())
+    flat = schedule_placebo(np.full(N, 4_000.0 / N), days, Accounting())
     assert placebo.cost > 1.2 * flat.cost
     assert flat.p_value == 1.0
     assert placebo.p_value > 0.9
