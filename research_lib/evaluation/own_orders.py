@@ -238,13 +238,12 @@ def checked_desk(
     wrong = {"orders": _order_faults(orders, tapes), "fills": _fill_faults(first, fills, tapes)}
     wrong["fills"]["fee is no number"] = fees.notna() & ~np.isfinite(fills.get("fee", fees))
     rows: dict[str, Any] = {}
-    left_out: set[Any] = set()
-    rows_of_orders: frozenset[Any] = frozenset()
+    left_out, of_orders = set[Any](), set[Any]()  # `of_orders`: for faults of their own
     for kind, column in FAULTS.items():
         what, table = ("orders", orders) if kind in wrong["orders"] else ("fills", fills)
         bad = wrong[what][kind].to_numpy(bool)
         if what == "fills":  # what is wrong with an order is not said again of its fills
-            bad = bad & ~table["order_id"].isin(rows_of_orders).to_numpy(bool)
+            bad = bad & ~table["order_id"].isin(of_orders).to_numpy(bool)
         at, named = np.flatnonzero(bad), ""
         if len(at):
             named = f"row {at[0]} of {what}, order {table['order_id'].iloc[at[0]]}"
@@ -256,7 +255,7 @@ def checked_desk(
         rows[kind] = {"rows": len(at), "orders": len(affected - left_out), "first": named}
         left_out |= affected
         if what == "orders":
-            rows_of_orders = frozenset(left_out)
+            of_orders |= affected
     faults = pd.DataFrame.from_dict(rows, orient="index").rename_axis("fault")
     kept = first[~first.index.isin(left_out)].sort_values("arrival_time", kind="stable")
     if not len(kept):

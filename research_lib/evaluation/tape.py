@@ -16,6 +16,7 @@ from research_lib.market import BookSnapshots, Session
 from research_lib.market.sessions import as_session
 
 Int64 = NDArray[np.int64]
+Batches = BookSnapshots | Iterable[BookSnapshots]
 # Of a day's lowest bid and highest ask: trades within a bar print beyond its quotes.
 RANGE_MARGIN = 0.005
 
@@ -59,9 +60,7 @@ class Tape(Record):
     session: Session
 
     @classmethod
-    def of(
-        cls, books: BookSnapshots | Iterable[BookSnapshots], session: Session | None = None
-    ) -> Self:
+    def of(cls, books: Batches, session: Session | None = None) -> Self:
         """The tape of books, or of batches of one symbol in time order, read one at a time.
 
         Raises

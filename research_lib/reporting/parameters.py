@@ -32,10 +32,8 @@ NOTEBOOKS = {
 USUAL = ("modeling", "strategy", "robustness")  # of a configuration that names no sections
 PRESET_NAMES = tuple(PRESETS)
 # The types that a notebook may declare: `total_shares: float = 20000.0  # the order, shares`.
-TYPES: dict[str, Any] = {
-    "int": int, "float": float, "str": str, "bool": bool, "dict": dict,
-    "list[int]": list[int], "list[float]": list[float], "list[str]": list[str],
-}  # fmt: skip
+TYPES: dict[str, Any] = {one.__name__: one for one in (int, float, str, bool, dict)}
+TYPES |= {str(one): one for one in (list[int], list[float], list[str])}
 EXACT = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
 # Of a file and a folder: no separator, no dot, no option.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")

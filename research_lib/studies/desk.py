@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.random import Generator
 
-from research_lib.checks import Float, number
+from research_lib.checks import Float, Int64, number
 from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.evaluation import CarriedImpact, replay
@@ -27,6 +28,7 @@ FEES = {"ALPHA": (0.003, -0.002), "BETA": (0.001, 0.0005)}  # currency a share: 
 N_LEVELS, PART = 10, 0.2  # of books; of the trades of a side, taken by a fictitious order
 LAST_LAG = 1_200.0  # seconds: of the propagator behind a measured kernel
 ARRIVES, FILLS = 1_000_000, 2_000_000  # ns after the book of an interval is shown
+Markets = Mapping[str, SyntheticMarket]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +51,11 @@ class SyntheticDesk(Record):
     fills: pd.DataFrame
     books: dict[str, BookSnapshots]
     truth: pd.DataFrame
-    markets: Mapping[str, SyntheticMarket]
+    markets: Markets
     session: Session
 
 
-def synthetic_desk(n_orders: int, rng: np.random.Generator, n_days: int = 20) -> SyntheticDesk:
+def synthetic_desk(n_orders: int, rng: Generator, n_days: int = 20) -> SyntheticDesk:
     """Orders of three strategies in three stocks over some days of minutes.
 
     An order arrives some minutes after its decision and sends equal child orders each minute, which
@@ -88,15 +90,13 @@ def synthetic_desk(n_orders: int, rng: np.random.Generator, n_days: int = 20) ->
                 truth.append(parts)
             days.append(day)
         books[symbol] = BookSnapshots.concat(days)
-    orders = _orders(plans, books, session)
+    orders = _orders(plans, drawn.time.reshape(-1, session.n_intervals))
     known = pd.DataFrame(truth).set_index("order_id").loc[orders["order_id"]]
     made = pd.concat(fills, ignore_index=True)
     return SyntheticDesk(orders, made, books, known, markets, session)
 
 
-def _plans(
-    n_orders: int, n_days: int, markets: Mapping[str, SyntheticMarket], rng: np.random.Generator
-) -> pd.DataFrame:
+def _plans(n_orders: int, n_days: int, markets: Markets, rng: Generator) -> pd.DataFrame:
     """What the desk decides: one row an order, with intervals of decision, arrival and end."""
     plans = pd.DataFrame({"order_id": [f"O{k:04d}" for k in range(n_orders)]})
     for name, values in (("symbol", [*markets]), ("strategy", [*STRATEGIES])):
@@ -126,7 +126,7 @@ def _executed(plan: Any, day: BookSnapshots) -> tuple[Any, Float, Float]:
 
 def _booked(
     plan: Any, shares: Float, premium: Float, day: BookSnapshots, market: SyntheticMarket,
-    rng: np.random.Generator,
+    rng: Generator,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:  # fmt: skip
     """The fills of an order on the displaced books, and its true cost by parts."""
     at, sign = np.flatnonzero(shares > 0), side_sign(plan.side)
@@ -160,11 +160,8 @@ def _booked(
     return pd.DataFrame(rows), {"order_id": plan.order_id, **costs}
 
 
-def _orders(
-    plans: pd.DataFrame, books: Mapping[str, BookSnapshots], session: Session
-) -> pd.DataFrame:
-    """The plans as a desk would file them, in order of arrival."""
-    time = next(iter(books.values())).time.reshape(-1, session.n_intervals)
+def _orders(plans: pd.DataFrame, time: Int64) -> pd.DataFrame:
+    """The plans as a desk would file them, in order of arrival; books are shown at these times."""
     orders = plans[["order_id", "symbol", "side", "shares", "strategy", "trader"]].copy()
     due = plans["arrival"] + plans["length"]
     columns = {"decision_time": plans["decided"], "arrival_time": plans["arrival"]}
@@ -212,7 +209,7 @@ def recovered_parts(
 
 
 def fictitious_orders(
-    books: BookSnapshots, n_orders: int, rng: np.random.Generator, *,
+    books: BookSnapshots, n_orders: int, rng: Generator, *,
     session: Session | None = None, minutes: float = 30.0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
     """Recorded trades taken as the fills of parent orders that never were.

@@ -1,7 +1,5 @@
 """Tables and sentences of the notebook on own orders."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
@@ -64,20 +62,14 @@ def other_schedules(table: pd.DataFrame) -> pd.DataFrame:
     known = table.dropna(subset=["own_bps", *SCHEDULES])
     own = known[["day", "value", *SCHEDULES]].assign(**{"the desk": known["own_bps"]})
     took, n_days = known["earned_%"] == 0, len(set(table["day"]))
-    groups = {TAKEN: own[took], RESTED: own[~took]}
-    rows = [
-        beside_own(some, "the desk", SCHEDULES, n_days).assign(fills=name)
-        for name, some in groups.items()
-        if len(some)
-    ]
-    if not rows:
+    if own.empty:
         return pd.DataFrame({"difference_bps": []})
-    return pd.concat(rows).rename_axis("schedule").set_index("fills", append=True).swaplevel()
+    groups = {TAKEN: own[took], RESTED: own[~took]}
+    rows = {k: beside_own(v, "the desk", SCHEDULES, n_days) for k, v in groups.items() if len(v)}
+    return pd.concat(rows, names=["fills", "schedule"])
 
 
-def cost_sentence(
-    whose: str, whole: pd.Series, parts: Sequence[str], levels: Sequence[str] = ()
-) -> str:
+def cost_sentence(whose: str, whole: pd.Series, parts: list[str], levels: list[str]) -> str:
     """What the orders cost, and the largest parts.
 
     Parameters
@@ -86,22 +78,22 @@ def cost_sentence(
         Such as "The 400 orders".
     whole : Series
         The one row of `group_costs` of all orders.
-    parts : sequence of str
+    parts : list of str
         Those that are known.
-    levels : sequence of str
+    levels : list of str
         Symbols whose carried impact is a level.
 
     Examples
     --------
     >>> whole = pd.Series({"total_bps": 9.0, "total_lower_bps": 5.0, "total_upper_bps": 13.0})
     >>> whole["walk_bps"] = 9.0
-    >>> cost_sentence("The 2 orders", whole, ["walk_bps"])[:73]
+    >>> cost_sentence("The 2 orders", whole, ["walk_bps"], [])[:73]
     'The 2 orders cost 9.00 bps (95 % interval 5.00 to 13.0) against the decis'
     """
     ends = interval(whole["total_lower_bps"], whole["total_upper_bps"])
     said = f"{whose} cost {significant(whole['total_bps'])} bps"
     said += f" (95 % interval {ends})" if ends else ""
-    largest = whole[list(parts)].abs().sort_values(ascending=False).index[:3]
+    largest = whole[parts].abs().sort_values(ascending=False).index[:3]
     chief = ", ".join(f"{one.removesuffix('_bps')} {significant(whole[one])}" for one in largest)
     said += f" against the decision, by value; the largest parts are {chief}."
     if levels:
