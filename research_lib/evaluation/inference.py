@@ -68,8 +68,7 @@ def paired_costs(
     beside = rows[ORDER].merge(reference, on=ORDER, how="left")["total_bps"].to_numpy()
     counts = rows["strategy"].value_counts()
     for few, count in counts[counts < len(reference)].items():
-        found = f"{few} has {count} of {len(reference)} orders"
-        raise ValidationError(f"{found}; run every strategy on the same orders")
+        raise ValidationError(f"{few} has {count} of {len(reference)} orders; run all on the same")
     if (lacking := np.isnan(beside)).any():
         raise ValidationError(f"{_named(rows[lacking])} has no {name} to be compared with; run it")
     # Equal schedules differ by rounding only, which is set to 0.

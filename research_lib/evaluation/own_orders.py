@@ -126,9 +126,8 @@ def read_fills(source: Source, columns: Names = None, timezone: str = "") -> pd.
 def _table(source: Source, columns: Names, timezone: str, what: str) -> pd.DataFrame:
     frame, names, due, known = source, dict(columns or {}), DUE[what], DUE[what] + OPTIONAL[what]
     if not isinstance(source, pd.DataFrame):
-        path, how = str(source), {"dtype_backend": "numpy_nullable"}  # whole numbers beside blanks
-        read: Any = pd.read_parquet if path.endswith(".parquet") else pd.read_csv
-        frame = read(path, **how)
+        read: Any = pd.read_parquet if str(source).endswith(".parquet") else pd.read_csv
+        frame = read(source, dtype_backend="numpy_nullable")  # whole numbers beside blanks
     refuse_unknown(names, frame.columns, f"column of the {what}:")
     refuse_unknown(names.values(), known, f"name for a column of the {what}:")
     frame = frame.drop(columns=[one for one in names.values() if one in frame and one not in names])

@@ -298,8 +298,7 @@ def _file_model(sections: tuple[str, ...]) -> type[pydantic.BaseModel]:
     chosen = Annotated[list[section], pydantic.Field(min_length=1)]
     usual = [one for one in USUAL if one in sections]
     fields: dict[str, Any] = {"title": (Annotated[str, TITLE], ...), "sections": (chosen, usual)}
-    for name in ("shared", *sections):
-        fields[name] = (Parameters | None, None)
+    fields |= dict.fromkeys(("shared", *sections), (Parameters | None, None))
     return pydantic.create_model("Configuration", __config__=EXACT, **fields)
 
 

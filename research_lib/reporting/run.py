@@ -329,8 +329,7 @@ def run_notebook(task: Task, stop: Event | None = None) -> Answer:
             break
         stop.wait(0.5 * (start + 1))  # such as a port that another kernel has just taken
     record = {"inputs": inputs, "seed": task.run.effective[task.section].get("seed")}
-    seconds = time.monotonic() - begin
-    return replace(answer, record=record | files.origin(), seconds=seconds)
+    return replace(answer, record=record | files.origin(), seconds=time.monotonic() - begin)
 
 
 def _run_kernel(task: Task, wait: float, stop: Event) -> Answer:
@@ -368,8 +367,7 @@ def _run_kernel(task: Task, wait: float, stop: Event) -> Answer:
                 over.set()
         left = {profile.name: profile.read_bytes()} if profile.is_file() else {}
     killed_for, peak_mb = watched.result()
-    answer = killed_for or answer
-    return replace(answer, cell=begun[-1], peak_memory_mb=peak_mb, files=left)
+    return replace(killed_for or answer, cell=begun[-1], peak_memory_mb=peak_mb, files=left)
 
 
 def _watch(client: Any, options: Options, stop: Event, over: Event) -> tuple[Answer | None, float]:

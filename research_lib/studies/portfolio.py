@@ -202,8 +202,7 @@ def quoted_assets(
     [0.005, 1e-06]
     """
     window = returns_before(bars, day, correlation_days).index
-    within = pd.DataFrame({k: table["close"] / table["open"] - 1.0 for k, table in bars.items()})
-    within = within.loc[window]
+    within = pd.DataFrame({k: t["close"] / t["open"] - 1.0 for k, t in bars.items()}).loc[window]
     if still := ", ".join(within.columns[np.ptp(within, axis=0) == 0]):
         what = f"never moved from open to close on {correlation_days} days"
         raise ValidationError(f"{still} {what}: raise correlation_days, or leave it out")

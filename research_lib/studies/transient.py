@@ -80,12 +80,11 @@ def first_lags(
     [0.007, 0.008, 94.048, 93.333]
     """
     several = np.abs(clock.sign) > 1
-    values = {
+    return pd.Series({
         "trades": by_trade["values"][0], "clock": by_clock["values"][0],
         "soon_%": 100.0 * np.mean(np.diff(orders.time) < 1e9 * clock.step_seconds),
         "weight_%": 100.0 * np.sum(clock.sign[several] ** 2) / np.sum(clock.sign**2),
-    }  # fmt: skip
-    return pd.Series(values)
+    })  # fmt: skip
 
 
 def late_over_early(estimate: LagEstimate) -> pd.Series:
