@@ -36,24 +36,15 @@ OFFSET = r"(?:Z|[+-]\d\d:?\d\d)$"  # with which a time says its zone
 UNREAD = pd.Timestamp(0, tz="UTC")  # stands for a time that is given and cannot be read
 # What is wrong with an order or a fill, and the column that is shown of the first one.
 FAULTS = {
-    "duplicate order": "order_id",
-    "unknown side": "side",
-    "order size not above 0": "shares",
-    "order times missing or out of order": "arrival_time",
-    "unknown symbol": "symbol",
-    "order outside the market data": "arrival_time",
-    "arrival outside the session": "arrival_time",
-    "duplicate fill": "order_id",
-    "unknown order": "order_id",
-    "fill size or price not above 0": "price",
-    "fee is no number": "fee",
-    "unknown liquidity flag": "liquidity",
-    "fill before arrival": "time",
-    "fill after the end": "time",
-    "price outside the day's range": "price",
-    "book older than an hour": "time",
-    "more filled than ordered": "order_id",
-}
+    "duplicate order": "order_id", "unknown side": "side", "order size not above 0": "shares",
+    "order times missing or out of order": "arrival_time", "unknown symbol": "symbol",
+    "order outside the market data": "arrival_time", "arrival outside the session": "arrival_time",
+    "duplicate fill": "order_id", "unknown order": "order_id",
+    "fill size or price not above 0": "price", "fee is no number": "fee",
+    "unknown liquidity flag": "liquidity", "fill before arrival": "time",
+    "fill after the end": "time", "price outside the day's range": "price",
+    "book older than an hour": "time", "more filled than ordered": "order_id",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

@@ -139,8 +139,7 @@ def _summed(
 ) -> pd.DataFrame:
     """Orders of one symbol; `at` is the row of each fill's order."""
     n, sign = len(orders), np.where(orders["side"] == "buy", 1.0, -1.0)
-    times = "decision_time", "arrival_time", "until"
-    decided, arrived, until = (as_ns(orders[name]) for name in times)
+    decided, arrived, until = (as_ns(orders[k]) for k in ("decision_time", "arrival_time", "until"))
 
     def summed(values: Any) -> Float:
         return np.bincount(at, values, n).astype(float)
