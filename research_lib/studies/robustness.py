@@ -23,7 +23,6 @@ from research_lib.studies.experiment import Experiment
 from research_lib.wording import interval, significant
 
 DAYS = {"n_fitted": 20, "n_evaluated": 40}  # of the analysis plan
-SEEDS = range(20)
 # What a report says of the draws.
 DRAWN = {
     "benchmark_bps": "best benchmark", "adaptive_bps": "adaptive", "difference_bps": "difference",
@@ -36,9 +35,8 @@ STANDS = "Stands by the rules of the analysis plan"
 
 
 def seed_study(
-    market: SyntheticMarket, *, total_shares: float, max_shares: float | None = None,
-    seeds: Iterable[int] = SEEDS, n_fitted: int = DAYS["n_fitted"],
-    n_evaluated: int = DAYS["n_evaluated"], n_levels: int = 10,
+    market: SyntheticMarket, *, total_shares: float, max_shares: float, seeds: Sequence[int],
+    n_levels: int, n_fitted: int = DAYS["n_fitted"], n_evaluated: int = DAYS["n_evaluated"],
 ) -> pd.DataFrame:  # fmt: skip
     """The adaptive strategy against the best benchmark on independent draws of a market.
 
@@ -56,12 +54,13 @@ def seed_study(
     Examples
     --------
     >>> from research_lib.market import Session, preset
-    >>> few = {"seeds": [0], "n_fitted": 2, "n_evaluated": 2}
-    >>> table = seed_study(preset("thin_stock", Session(26)), total_shares=2_000, **few)
+    >>> few = {"seeds": [0], "n_levels": 10, "n_fitted": 2, "n_evaluated": 2}
+    >>> order = {"total_shares": 2_000, "max_shares": 400}
+    >>> table = seed_study(preset("thin_stock", Session(26)), **order, **few)
     >>> bool(table.loc[0, "difference_bps"] < 0)
     True
     """
-    session, chosen = market.session, list(seeds)
+    session = market.session
     n = (n_fitted + n_evaluated) * session.n_intervals
     how: dict[str, Any] = {"n_fitted": n_fitted, "first": n_fitted, "refit_every": n_evaluated}
 
@@ -86,8 +85,8 @@ def seed_study(
         return row | {"completed": min(own["completed"], best["completed"])}
 
     with ThreadPoolExecutor(2) as pool:  # what takes time is compiled code without the lock
-        found = list(tqdm(pool.map(of_seed, chosen), "seeds", len(chosen), leave=False))
-    return pd.DataFrame(found, pd.Index(chosen, name="seed"))
+        found = list(tqdm(pool.map(of_seed, seeds), "seeds", len(seeds), leave=False))
+    return pd.DataFrame(found, pd.Index(seeds, name="seed"))
 
 
 def draws_table(seeds: pd.DataFrame) -> pd.DataFrame:
