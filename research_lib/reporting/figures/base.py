@@ -33,14 +33,10 @@ STRATEGY_COLOURS = {
     "TWAP": "#E69F00", "TWAP after the open": "#F0E442", "TWAP from minute 30": "#F0E442",
     "VWAP": "#CC79A7", "depth-weighted": "#CC79A7", "Almgren-Chriss": "#56B4E9",
     "best benchmark": "#999999", "optimal": "#0072B2", "static optimal": "#0072B2",
-    "adaptive": "#009E73", "perfect foresight": "#000000",
-    "perfect foresight, no cap": "#000000",
+    "adaptive": "#009E73", "perfect foresight": "#000000", "perfect foresight, no cap": "#000000",
 }  # fmt: skip
-# Ways to trade a portfolio, and the point of least value at risk.
-WAYS = {
-    "portfolio": "#0072B2", "asset by asset": "#D55E00", "TWAP": "#E69F00",
-    "cash-neutral": "#009E73", "L-VaR": "#000000",
-}  # fmt: skip
+# Ways to trade a portfolio, beside TWAP.
+WAYS = {"portfolio": "#0072B2", "asset by asset": "#D55E00", "cash-neutral": "#009E73"}
 # The other colours of the palette are for everything that is no strategy.
 OBSERVED, FITTED, TRUTH, MUTED = "#000000", "#D55E00", "#009E73", "#999999"
 SERIES = ("#56B4E9", "#CC79A7", "#009E73", "#D55E00")
