@@ -151,8 +151,7 @@ def _markdown(notebook: NotebookNode) -> tuple[str, dict[str, bytes]]:
     from nbconvert import MarkdownExporter
 
     where = {"output_files_dir": "figures"}
-    exporter = MarkdownExporter(config=SETTINGS)
-    text, resources = exporter.from_notebook_node(notebook, where)
+    text, resources = MarkdownExporter(config=SETTINGS).from_notebook_node(notebook, where)
     # The stock template calls every picture "png"; its text is the caption.
     for output in _outputs(notebook):
         if name := output.get("metadata", {}).get("filename"):
@@ -166,12 +165,10 @@ def _page(notebook: NotebookNode) -> str:
     """One file that needs no other and no network: the same cells by nbconvert's HTML exporter."""
     from nbconvert import HTMLExporter
 
-    exporter = HTMLExporter(config=SETTINGS, template_name="basic")
-    body, _ = exporter.from_notebook_node(notebook)
+    body, _ = HTMLExporter(config=SETTINGS, template_name="basic").from_notebook_node(notebook)
     parts = CODE.split(body)  # text and code in turn; code stays as it is
     parts[::2] = [FORMULA.sub(_mathml, text) for text in parts[::2]]
-    body = "".join(parts)
-    body = re.sub(r'(href="\w+_summary)\.md"', r'\1.html"', body)
+    body = re.sub(r'(href="\w+_summary)\.md"', r'\1.html"', "".join(parts))
     title = html.escape(notebook.cells[0].source.split("\n")[0].removeprefix("# "))
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, '
     head += f'initial-scale=1"><title>{title}</title><style>{STYLE.read_text("utf-8")}</style>'

@@ -247,9 +247,7 @@ def refutations(changes: pd.DataFrame, headline: pd.Series, placebo: float) -> l
     return found
 
 
-def verdict(
-    refuted: Sequence[str], changes: pd.DataFrame, headline: pd.Series, n_sessions: int
-) -> str:
+def verdict(refuted: list[str], changes: pd.DataFrame, headline: pd.Series, n_sessions: int) -> str:
     """One sentence on whether a headline holds, with its range over the choices tried.
 
     Examples
