@@ -101,7 +101,8 @@ def multiverse(
     n, dates = window.n_intervals, states.days(window)
     held_out = number("test_days", test_days, 0, integer=True) * (len(dates) > 1)
     if held_out >= len(dates):
-        raise ValidationError(f"test_days {test_days} leaves none of {len(dates)} days to fit")
+        said = f"leaves none of {len(dates)} days to fit; lower it"
+        raise ValidationError(f"test_days {test_days} {said}")
     fitted, starts = dates[: len(dates) - held_out], replace(states, trades=None).sample(window)
     samplings = _samplings(states, starts, fitted, window)
     days = {side: Ladder.of(starts, side).by_day(n) for side in sides}
