@@ -63,6 +63,16 @@ def interval(lower: float | None, upper: float | None) -> str:
     return f"{significant(lower)} to {significant(upper)}"
 
 
+def with_limits(value: float, lower: float = math.nan, upper: float = math.nan) -> str:
+    """A number, with its limits in brackets where it has them.
+
+    >>> with_limits(-2.5, -3.0, -2.0), with_limits(0.1), with_limits(math.nan)
+    ('-2.50 (-3.00 to -2.00)', '0.100', '')
+    """
+    limits = interval(lower, upper)
+    return "" if math.isnan(value) else significant(value) + f" ({limits})" * bool(limits)
+
+
 def cost_beside(difference: float, lower: float = math.nan, upper: float = math.nan) -> str:
     """What one strategy costs beside another, in bps, with its 95 % interval.
 

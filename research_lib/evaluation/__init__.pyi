@@ -20,6 +20,7 @@ from research_lib.evaluation.forecast import Regression as Regression
 from research_lib.evaluation.forecast import ScaledProfile as ScaledProfile
 from research_lib.evaluation.forecast import SessionProfile as SessionProfile
 from research_lib.evaluation.forecast import StateSpace as StateSpace
+from research_lib.evaluation.forecast import book_features as book_features
 from research_lib.evaluation.inference import compare as compare
 from research_lib.evaluation.inference import paired_costs as paired_costs
 from research_lib.evaluation.inference import strategy_costs as strategy_costs

@@ -1,5 +1,7 @@
 """Replay of an order on recorded books, and the perfect-foresight bound."""
 
+# ruff: noqa: I001  (several names a line)
+
 from __future__ import annotations
 
 import logging
@@ -17,13 +19,8 @@ from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.execution import Allocation, Schedule
 from research_lib.impact import PiecewiseLinearImpact
-from research_lib.market.book import (
-    LEVELS,
-    BookSnapshots,
-    order_flow_imbalance,
-    side_sign,
-    unchecked,
-)
+from research_lib.market.book import LEVELS, BookSnapshots, side_sign, unchecked
+from research_lib.market.book import order_flow_imbalance
 from research_lib.market.sessions import Session, as_session
 from research_lib.monitoring import timed
 

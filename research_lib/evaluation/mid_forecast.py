@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+from numpy.linalg import matrix_rank
 
 from research_lib.checks import Float
 from research_lib.config import Record
@@ -76,7 +77,11 @@ class MidForecast(Record):
         move, day = np.concatenate(moves), np.repeat(np.arange(len(moves)), [*map(len, moves)])
         known, k = np.concatenate(signals), len(names)
         rows = np.isfinite(move)
-        used = [j for j in range(k) if rows.any() and np.ptp(known[rows, j]) > 0]
+        used: list[int] = []
+        for j in range(k):  # a signal that never changes, or says what others say, is left out
+            added = known[rows][:, [*used, j]]
+            if rows.any() and np.ptp(added[:, -1]) > 0 and matrix_rank(added) > len(used):
+                used.append(j)
         if rows.sum() < MIN_STEPS or not used:
             return cls.none(f"{rows.sum()} steps of {source} are too few for a forecast", k)
         how: dict[str, Any] = {"cov_type": "HAC", "cov_kwds": {"maxlags": HAC_LAGS}}

@@ -13,6 +13,7 @@ from research_lib.reporting.pages import PageError
 from research_lib.reporting.parameters import Project
 from research_lib.wording import p_value, significant
 
+FORECAST_COLUMNS = ["spread_%", "depth_%", "volume_%", "volatility_%", "cost_bps"]
 # What the index quotes, of every section and of those that have a table.
 QUOTED = {
     "": "answer symbol synthetic",
@@ -107,4 +108,13 @@ def _row(folder: Path) -> dict[str, Any]:
     row["synthetic"] = any(part["synthetic"] for part in given.values())
     for section in filter(None, QUOTED):
         row[section] = given.pop(section, {})
+    row["forecasts"] = _forecasts(folder / "tables" / "forecast_main.csv")
     return row | {"answers": {section: part["answer"] for section, part in given.items()}}
+
+
+def _forecasts(path: Path) -> dict[str, list[str]]:
+    """Cells of the index by forecast, of the run's main table of forecasts; none if it has none."""
+    if not path.is_file():
+        return {}
+    table = pd.read_csv(path, index_col=0, dtype=str).reindex(columns=FORECAST_COLUMNS).fillna("")
+    return {str(name): list(cells) for name, *cells in table.itertuples()}

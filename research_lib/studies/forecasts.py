@@ -1,33 +1,21 @@
 """Forecasts judged: errors on sessions not fitted on, controls, and what they take off the cost."""
 
+# ruff: noqa: I001  (several names a line)
+
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from research_lib.checks import Float
 from research_lib.config import Record
-from research_lib.evaluation import (
-    FORECASTS,
-    Adaptive,
-    Boosting,
-    Execution,
-    Forecast,
-    Ladder,
-    Liquidity,
-    MeanInterval,
-    Prior,
-    Regression,
-    SessionProfile,
-    holm,
-    mean_interval,
-    order_costs,
-    walk_forward,
-)
+from research_lib.evaluation import FORECASTS, Adaptive, Boosting, Execution, Forecast, Ladder
+from research_lib.evaluation import Liquidity, MeanInterval, Prior, Regression, SessionProfile
+from research_lib.evaluation import holm, mean_interval, order_costs, walk_forward
 from research_lib.evaluation.executions import Filled, fill_schedule
 from research_lib.evaluation.forecast import book_features, one_earlier
 from research_lib.evaluation.priors import Fit
@@ -105,69 +93,6 @@ class Oracle(SessionProfile):
 
     def _later(self, residual: Float, features: Float) -> Float:
         return np.tile(np.nan_to_num(residual), (len(residual), 1))
-
-
-@dataclass(frozen=True, eq=False)
-class ComponentModel(Forecast):
-    r"""Of a published check: the multiplicative error model of daily and intraday components.
-
-    .. math:: y_{dt} = \eta_d \phi_t \mu_{dt} \varepsilon_{dt}, \quad
-        \eta_{d+1} = \omega + \alpha y_d + \beta \eta_d, \quad
-        \mu_{t+1} = \omega' + \alpha' y_{dt} / (\eta_d \phi_t) + \beta' \mu_t
-
-    with y_d the session's mean over the profile phi (Brownlees, Cipollini and Gallo, 2011). Each
-    recursion is that of a GARCH(1, 1) of square roots, and its Gaussian quasi-likelihood that of
-    exponential errors (Engle and Russell, 1998), so that arch estimates it.
-
-    Attributes
-    ----------
-    eta : float
-        Of the next session.
-    mu : (4,)
-        omega', alpha', beta', and mu at its start.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> history = np.exp(np.repeat(rng.normal(0.0, 0.3, (60, 1)), 26, axis=1))
-    >>> ComponentModel().fit(history * rng.exponential(size=(60, 26))).paths(np.ones(26)).shape
-    (26, 26)
-    """
-
-    eta: float = 1.0
-    mu: Float = field(default_factory=lambda: np.zeros(4))
-    name = "component model"
-
-    def _fitted(self, residuals: Float, features: Float) -> Self:
-        ratio = np.exp(np.nan_to_num(residuals))
-        by_day = ratio.mean(axis=1)
-        *_, eta, levels = _recursion(by_day)
-        omega, alpha, beta, mu, _ = _recursion((ratio / levels[:, None]).ravel())
-        return replace(self, eta=eta, mu=np.array([omega, alpha, beta, mu]))
-
-    def _later(self, residual: Float, features: Float) -> Float:
-        omega, alpha, beta, mu = self.mu
-        level = omega / max(1.0 - alpha - beta, 1e-6)
-        ahead = np.arange(n := len(residual)) - np.arange(n)[:, None]
-        start = np.empty(n)
-        for t, one in enumerate(np.exp(residual) / self.eta):
-            start[t] = mu
-            mu = omega + (alpha * (one if np.isfinite(one) else mu) + beta * mu)
-        later = level + (start[:, None] - level) * (alpha + beta) ** np.maximum(ahead, 0)
-        return np.log(self.eta * later)
-
-
-def _recursion(values: Float) -> tuple[float, float, float, float, Float]:
-    """omega, alpha, beta of a multiplicative error model, its next mean, and the means (m,)."""
-    from arch import arch_model
-
-    scale = values.mean()
-    roots = np.sqrt(values / scale)
-    fit = arch_model(roots, mean="Zero", rescale=False).fit(disp="off", show_warning=False)
-    omega, alpha, beta = fit.params.to_numpy()
-    means = fit.conditional_volatility**2
-    after = omega + alpha * roots[-1] ** 2 + beta * means[-1]
-    return omega * scale, alpha, beta, after * scale, means * scale
 
 
 def controls(minutes: float) -> list[Forecast]:
@@ -373,16 +298,17 @@ def error_table(errors: pd.DataFrame, benchmark: str = "profile") -> pd.DataFram
         by_session = losses[own["forecast"].unique()]
         base = by_session[benchmark]
         means = own.groupby("forecast", sort=False)[["mape", "square", "pinball", "inside"]].mean()
-        # A quantity that hardly moves, as a spread of one tick, has no errors to compare.
-        scale = base if base.mean() > STILL**2 else np.nan * base
-        found = [ratio_interval(by_session[one] - base, scale) for one in by_session]
+        moves = base.mean() > STILL**2  # a spread of one tick has no errors to compare
+        none = MeanInterval(np.nan, np.nan, np.nan, np.nan, len(base))
+        gaps = (by_session[one] - base for one in by_session)
+        found = [ratio_interval(gap, base) if moves else none for gap in gaps]
         ends = [(one.mean, one.lower, one.upper, one.p_value) for one in found]
         table = pd.DataFrame(ends, means.index, ["difference_%", "lower_%", "upper_%", "p"])
         table.insert(0, "mape_%", 100.0 * means["mape"])
         table.insert(1, "log_rmse", np.sqrt(means["square"]))
         table["p_holm"] = holm(table["p"].drop(benchmark)).reindex(table.index)
         models = [one.name for one in FORECASTS if one.name in by_session]
-        table["kept"] = confidence_set(by_session[models])
+        table["kept"] = confidence_set(by_session[models] if moves else by_session[:0])
         table[["pinball", "inside_%"]] = means[["pinball", "inside"]] * [1.0, 100.0]
         tables.append(pd.concat({name: table.drop(columns="p")}, names=["quantity"]))
     return pd.concat(tables)
@@ -424,10 +350,15 @@ def confidence_set(losses: pd.DataFrame, size: float = 0.1) -> pd.Series:
         return pd.Series(np.nan, losses.columns)
     from arch.bootstrap import MCS
 
-    length = max(round(len(losses) ** (1.0 / 3.0)), 1)
-    found = MCS(losses, size, reps=999, block_size=length, method="R", seed=0)
-    found.compute()
-    return pd.Series(losses.columns.isin(found.included).astype(float), losses.columns)
+    distinct = losses.round(9).T.drop_duplicates().T  # equals cannot be told from each other
+    kept = set(distinct.columns)
+    if len(kept) > 1:
+        length = max(round(len(losses) ** (1.0 / 3.0)), 1)
+        found = MCS(distinct, size, reps=999, block_size=length, method="R", seed=0)
+        found.compute()
+        kept = set(found.included)
+    same = {one: any(np.allclose(losses[one], losses[good]) for good in kept) for one in losses}
+    return pd.Series(same).astype(float)
 
 
 @dataclass(frozen=True, eq=False)
@@ -574,11 +505,12 @@ def nested_choice(costs: pd.DataFrame, default: str) -> pd.Series:
 
 def choose_forecast(
     experiment: Experiment, curve: Fit, fit_days: int, latency: float = 0.0
-) -> tuple[Forecast | None, str]:
-    """The forecast of liquidity that the sessions before the first evaluated one choose.
+) -> tuple[Experiment, str]:
+    """The experiment with the forecast of liquidity that earlier sessions choose, and why.
 
-    Forecasts are fitted on their first half and priced on the second. The cheapest is chosen of
-    those whose cost is lower than that of the one in use beyond its interval by Student's t.
+    Of the sessions before the first evaluated one the first half is fitted on, and the adaptive
+    strategy priced on the second. The cheapest forecast is chosen of those whose cost is lower than
+    that of the one in use beyond its 95 % interval by Student's t; the one in use if there is none.
 
     Parameters
     ----------
@@ -590,17 +522,24 @@ def choose_forecast(
     latency : float
         Seconds.
 
-    Returns
-    -------
-    forecast : Forecast or None
-        None for the one in use.
-    reason : str
+    Examples
+    --------
+    >>> from research_lib.config import ModelConfig
+    >>> from research_lib.market import Session, preset
+    >>> from research_lib.studies import accountings, curve_fit
+    >>> market, rng = preset("thin_stock", Session(13)), np.random.default_rng(0)
+    >>> sessions = Sessions.drawn(market, 9, 5, rng)
+    >>> curve = curve_fit("linear", [200, 500], market.session, ModelConfig())
+    >>> known = sessions.known(curve, fit_days=8)
+    >>> costs = accountings(known[0], market.session, "buy")
+    >>> choose_forecast(Experiment(sessions, known, costs, 2_000.0, 0.2), curve, 8)[1]
+    'weighted shapes, as 8 earlier sessions are too few to choose by'
     """
     from scipy.stats import t as student
 
     half = fit_days // 2
     if half < MIN_CHOICE:
-        return None, f"{IN_USE}, as {fit_days} earlier sessions are too few to choose by"
+        return experiment, f"{IN_USE}, as {fit_days} earlier sessions are too few to choose by"
     early = replace(experiment.sessions, books=experiment.sessions.before(fit_days))
     known = early.late(early.known(curve, fit_days=half, refit_days=fit_days), latency)
     tried = replace(experiment, sessions=early, known=known)
@@ -609,7 +548,11 @@ def choose_forecast(
     below = gains.mean() - student.isf(0.025, len(gains) - 1) * gains.sem() > 0.0
     what = f"of {len(gains)} earlier sessions, after a fit to {half}"
     if not below.any():
-        return None, f"{IN_USE}, as no other one is cheaper beyond its interval on the last {what}"
+        return (
+            experiment,
+            f"{IN_USE}, as no other one is cheaper beyond its interval on the last {what}",
+        )
     name = gains.mean()[below].idxmax()
     (chosen,) = (one for one in FORECASTS if one.name == name)
-    return chosen, f"{name}, {significant(gains[name].mean())} bps cheaper on the last {what}"
+    found = replace(experiment, forecast=chosen)
+    return found, f"{name}, {significant(gains[name].mean())} bps cheaper on the last {what}"

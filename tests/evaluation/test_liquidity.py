@@ -13,14 +13,14 @@ from research_lib.evaluation import (
     Forecast,
     Ladder,
     Liquidity,
+    Order,
     Regression,
     ScaledProfile,
     SessionProfile,
     StateSpace,
+    book_features,
     run,
 )
-from research_lib.evaluation.forecast import book_features
-from research_lib.evaluation.strategies import Order
 from research_lib.market import Session, preset
 
 DAYS, N = 24, 40
@@ -91,18 +91,23 @@ def test_no_forecast_lies_below_the_floor_and_zeros_count_as_it(kind: Forecast) 
     assert np.nanmin(high.paths(values[-1])) == pytest.approx(np.log(1e9))
 
 
-def test_the_filter_predicts_what_statsmodels_predicts(history: np.ndarray) -> None:
-    """Its own recursion through a session against the library's filter over all sessions."""
-    from research_lib.evaluation.forecast import _kalman
-
-    fitted = StateSpace().fit(history[:-1])
-    residuals = np.log(history) - fitted.profile
-    model = _kalman(residuals.ravel(), N)
-    a, b, *variances = fitted.params
-    known = np.array([2 * np.arctanh(a), 2 * np.arctanh(b), *np.log(variances)])
-    expected = model.filter(known, cov_type="none").forecasts[0][-N:]
-    found = fitted.ahead(history[-1]) - fitted.profile
-    np.testing.assert_allclose(found, expected, atol=1e-6)  # of the approximate diffuse start
+def test_the_filter_is_the_conditional_mean_of_one_joint_normal_vector() -> None:
+    """Also where some intervals are unknown; solved densely."""
+    t, b, q, noise = np.arange(N), 0.9, 0.02, 0.04
+    inner = q / (1 - b**2) + (0.1 - q / (1 - b**2)) * b ** (2 * t)  # variance of mu, from 0.1
+    joint = 0.25 + inner[np.minimum.outer(t, t)] * b ** np.abs(t[:, None] - t)
+    start = {"state": np.array([0.3, -0.1]), "variance": np.diag([0.25, 0.1])}
+    model = StateSpace(1e-9, np.zeros(N), params=np.array([0.8, b, 0.09, q, noise]), **start)
+    mean = 0.3 - 0.1 * b**t
+    drawn = np.random.default_rng(0).multivariate_normal(mean, joint + noise * np.eye(N))
+    drawn[[4, 5, 17]] = np.nan
+    path = model.paths(np.exp(drawn))
+    for now in (0, 5, 6, 18, N - 1):
+        seen = np.flatnonzero(np.isfinite(drawn[:now]))
+        past = joint[np.ix_(seen, seen)] + noise * np.eye(len(seen))
+        gain = np.linalg.solve(past, joint[seen, now:]).T if len(seen) else np.zeros((N - now, 0))
+        expected = mean[now:] + gain @ (drawn - mean)[seen]
+        np.testing.assert_allclose(path[now, now:], expected, atol=1e-12)
 
 
 def test_components_are_recovered_and_forecast_as_well_as_they_can_be() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from research_lib import studies
 from research_lib.config import ModelConfig
-from research_lib.evaluation import FORECASTS, Adaptive, Ladder, Twap, order_costs
+from research_lib.evaluation import FORECASTS, Adaptive, Ladder, Order, Twap, order_costs, run
 from research_lib.market import BookSnapshots, Session, Trades, preset
 from research_lib.studies import forecasts as module
 from research_lib.studies.mid_moves import MODELS
@@ -198,9 +198,6 @@ def test_given_fractions_are_filled_as_they_are_decided(sessions: studies.Sessio
     day = Ladder.of(sessions.books, "buy").by_day(39)[0]
     share = np.random.default_rng(0).dirichlet(np.ones(39))
     strategy = studies.GivenFractions("by volume", {int(day.time[0]): share})
-    from research_lib.evaluation import run
-    from research_lib.evaluation.strategies import Order
-
     done = run(strategy, day, 1_000.0, "buy")
     assert done.shares == pytest.approx(1_000.0 * share)
     order = Order(1_000.0, np.full(39, np.inf))
@@ -241,16 +238,19 @@ def test_the_model_confidence_set_keeps_equals_and_drops_the_bad() -> None:
     losses["c"] += 2.0
     assert studies.confidence_set(losses).tolist() == [1.0, 1.0, 0.0]
     assert studies.confidence_set(losses[:19]).isna().all()
+    twins = losses.assign(d=losses["a"], e=losses["c"])  # as of forecasts that decide alike
+    assert studies.confidence_set(twins).tolist() == [1.0, 1.0, 0.0, 1.0, 0.0]
+    assert studies.confidence_set(twins[["a", "d"]]).tolist() == [1.0, 1.0]
 
 
 def test_a_forecast_is_chosen_only_beyond_its_interval(
     experiment: studies.Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few, reason = studies.choose_forecast(experiment, CURVE, 8)
-    assert few is None
+    assert few is experiment
     assert "8 earlier sessions are too few" in reason
     none, reason = studies.choose_forecast(experiment, CURVE, 24)
-    assert none is None
+    assert none is experiment
     assert "no other one is cheaper beyond its interval on the last of 12 earlier" in reason
     # One that knows what comes and trades it: the mechanism takes what is better beyond doubt.
     monkeypatch.setattr(
@@ -259,7 +259,7 @@ def test_a_forecast_is_chosen_only_beyond_its_interval(
         ),
     )  # fmt: skip
     chosen, reason = studies.choose_forecast(experiment, CURVE, 24)
-    assert chosen == FORECASTS[3]
+    assert chosen.forecast is FORECASTS[3]
     assert reason.startswith("regression, 1.00 bps cheaper")
 
 
