@@ -87,7 +87,6 @@ def convert(
         for file in files:
             bar.set_description(file.name)
             done |= set(_converted(file, root, options, rows, bar))
-            options.carried["done"].append(file)
     return sorted(done)
 
 
@@ -99,7 +98,6 @@ def _converted(file: Path, root: Path, options: Options, batch_rows: int, bar: A
     kept = [path for path, footer in before.items() if footer["source"] == source]
     dates = [root / name for path in kept for name in before[path]["dates"]]
     if dates and set(dates) <= {path.parent for path in kept}:
-        options.carried["replays"].clear()  # the next file may continue from the end of this one
         return sorted(dates)
     made: list[Path] = []
     unfinished = root / f"_unfinished-{key}.parquet"
@@ -115,8 +113,7 @@ def _converted(file: Path, root: Path, options: Options, batch_rows: int, bar: A
                     part = next(parts, None)
                 # The last file's footer names all dates: an interruption leaves none that does.
                 dates = [] if part else [path.parent.relative_to(root).as_posix() for path in made]
-                whose = options.carried["seen"]
-                footer = {"source": source, "dates": dates, "whose": whose, "first": begins}
+                footer = {"source": source, "dates": dates, "whose": options.seen, "first": begins}
                 store.add_footer(writer, footer)
             if made[-1] not in kept:
                 made[-1].parent.mkdir(parents=True, exist_ok=True)
@@ -144,7 +141,7 @@ def _source(file: Path, options: Options) -> tuple[dict[str, Any], str]:
 
 def _by_date(file: Path, options: Options, rows: int, bar: Any) -> Iterator[tuple[Path, pa.Table]]:
     """The books of a file, cut where dates begin, and the folder of each date in the store."""
-    options.carried["seen"].clear()  # files of other symbols may follow one another
+    options.seen.clear()  # files of other symbols may follow one another
     for books in batches_of(file, rows, options):
         if not books.symbol:
             raise ValidationError(f"{file} names no symbol to store it by; give symbol= (--read)")

@@ -3,7 +3,6 @@
 import json
 import math
 import re
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,14 +23,13 @@ PARTIAL = re.compile(rb'@depth(5|10|20)(@\d+ms)?"')
 WHOLE = {"bids": "b", "asks": "a"}  # words of the spot and of the futures market
 EMPTY = {"lastUpdateId": 0, "bids": (), "asks": ()}
 N_LEVELS, CLOCK_STEP_BACK_MS, NS_A_MS = 20, 1_000, 10**6
+Line = tuple[int, int, str, dict[str, Any]]  # as `_lines` says
 
 
 def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[BookSnapshots]:
     """Replay one recording: a book after every depth update that continues the snapshot.
 
-    The file is read twice, up to the snapshot and then whole, so that nothing is buffered. A file
-    without a snapshot continues the recording of its symbol that was read before it, or that
-    `convert` skipped because it was converted already.
+    The file is read twice, up to the snapshot and then whole, so that nothing is buffered.
 
     A line is ``<local receive time, ns> <raw JSON>``: a stream message (`depthUpdate`, `trade`;
     others are skipped) or the REST snapshot, which may stand anywhere in the file.
@@ -76,8 +74,8 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
     Binance API documentation, "How to manage a local order book correctly", spot and futures.
     """
     is_partial = PARTIAL.search(tabular.head(path)) is not None
-    replay = _Replay(EMPTY) if is_partial else _begun(path, batch_rows, options)
-    for line, message in _whole_books(path) if is_partial else _messages(path):
+    replay = _Replay(EMPTY) if is_partial else _begun(path)
+    for line, _, _, message in _whole_books(path) if is_partial else _lines(path):
         with _naming(path, line):
             if message.get("e") == "depthUpdate" and (is_partial or replay.continues(message)):
                 if len(replay.time) == batch_rows:
@@ -90,41 +88,26 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
     if not replay.time:
         raise ValidationError(f"{path} holds no depth update after its snapshot, {replay.last_id}")
     yield replay.taken()
-    if not is_partial:
-        options.carried["replays"][replay.symbol] = replay
 
 
-def _whole_books(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _whole_books(path: Path) -> Iterator[Line]:
     """Trades and books of a recording of partial depth at their receipt: spot has no event time."""
     for line, received, name, message in _lines(path):
         told = {"s": name.split("@")[0].upper(), "E": received // NS_A_MS}
         if message.get("e") == "trade":
-            yield line, message | told
+            yield line, received, name, message | told
         elif PARTIAL.search(name.encode() + b'"'):
             sides = {to: message.get(of, message.get(to)) for of, to in WHOLE.items()}
-            yield line, {"e": "depthUpdate", **told, **sides}
+            yield line, received, name, {"e": "depthUpdate", **told, **sides}
 
 
-def _begun(path: Path, batch_rows: int, options: tabular.Options) -> "_Replay":
-    """The book at the file's snapshot, or at the end of the recording of its symbol before it."""
-    for line, message in _messages(path):
+def _begun(path: Path) -> "_Replay":
+    """The book at the file's snapshot."""
+    for line, _, _, message in _lines(path):
         if "lastUpdateId" in message:
             with _naming(path, line):
                 return _Replay(message)
-    symbol, replays = _symbol_of(path), options.carried["replays"]
-    files = options.carried["done"]  # of `convert`, which does not read again what it has done
-    for file in reversed(files[: files.index(path)] if path in files else files):
-        if symbol not in replays and _symbol_of(file) == symbol:
-            deque(batches(file, batch_rows, options), maxlen=0)
-    if symbol not in replays:
-        raise ValidationError(f"{path} holds no REST snapshot; read the recording before it first")
-    return replays[symbol]
-
-
-def _symbol_of(path: Path) -> str:
-    """The first symbol that a recording names; "" of any other file."""
-    messages = _messages(path) if HEAD.match(tabular.head(path)) else ()
-    return next((message["s"] for _, message in messages if message.get("s")), "")
+    raise ValidationError(f"{path} holds no REST snapshot; record one at the start of each file")
 
 
 @contextmanager
@@ -220,7 +203,7 @@ def _number(text: str) -> float:
     return value
 
 
-def _lines(path: Path) -> Iterator[tuple[int, int, str, dict[str, Any]]]:
+def _lines(path: Path) -> Iterator[Line]:
     """Number, time of receipt (ns), stream and message of every line, out of its envelope."""
     with tabular.damage(path), tabular.open_bytes(path) as stream:
         for line, text in enumerate(stream, start=1):
@@ -230,11 +213,6 @@ def _lines(path: Path) -> Iterator[tuple[int, int, str, dict[str, Any]]]:
                 name, message = str(envelope.get("stream", "")), envelope.get("data", envelope)
                 message.get("e")
             yield line, int(received), name, message
-
-
-def _messages(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and message of every line."""
-    return ((line, message) for line, _, _, message in _lines(path))
 
 
 BINANCE = tabular.Format("Binance depth recording", lambda _, head: bool(HEAD.match(head)), batches)

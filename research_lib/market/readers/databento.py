@@ -104,7 +104,7 @@ def batches(path: Source, batch_rows: int, options: Options) -> Iterator[BookSna
     ----------
     Databento, "Market by price" schemas and "Databento Binary Encoding".
     """
-    seen = options.carried["seen"]
+    seen = options.seen
     seen.pop("instrument_id", None)  # which venues give anew each day
     names = list(tabular.renamed(path, options))
     n_levels, of_trade = MBP.depth(names), [name for name in ("price", "size") if name in names]
@@ -155,7 +155,7 @@ def _of_orders(path: Source, batch_rows: int, options: Options) -> Iterator[Book
     due = ["ts_event", "action", "side", "flags", "price", "size", "order_id", *ids]
     before, scale = 0, MBP.scale(next(tabular.read(path, ["price"], 1_000, options)), ["price"])
     for rows in tabular.read(path, due, batch_rows, options):
-        symbol = rows.one_value(ids, options.carried["seen"])
+        symbol = rows.one_value(ids, options.seen)
         action, side = rows.codes("action", ACTIONS), rows.codes("side", SIDES)
         flags, order = rows.integers(["flags", "order_id"]).T
         price, size = rows.numbers(["price"])[:, 0] / scale, rows.numbers(["size"])[:, 0]

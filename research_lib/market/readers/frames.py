@@ -221,7 +221,7 @@ def _wide(
     best = [layout.side(side, 1)[0][0] for side in SIDES]
     scale, before = layout.scale(next(tabular.read(source, best, tabular.ALL_ROWS, options))), 0
     for rows in tabular.read(source, due, batch_rows, options):
-        symbol = rows.one_value(ids, options.carried["seen"])
+        symbol = rows.one_value(ids, options.seen)
         time = rows.times(due[0], options.time_unit or layout.time_unit, options.timezone)
         before = rows.refuse_backwards(due[0], time, before)
         yield BookSnapshots(time, symbol=symbol, **layout.levels(rows, n_levels, scale))
@@ -304,7 +304,7 @@ def _trades(path: Path, options: Options) -> Trades:
             rows.require(name, (values > 0) & np.isfinite(values), "must be finite and above 0")
         parts.append(Trades(time, price, size, np.array(signs), symbol))
     trades = Trades.concat(parts)
-    known, seen = set(trades.aggressor.tolist()) - {UNSIGNED}, options.carried["seen"]
+    known, seen = set(trades.aggressor.tolist()) - {UNSIGNED}, options.seen
     seen["side"] = "both" if len(known) > 1 else seen.get("side")
     one_sided = seen["side"] == "one" or np.sum(trades.aggressor != UNSIGNED) >= MIN_SIGNS
     if len(known) == 1 and seen["side"] != "both" and one_sided:
@@ -319,7 +319,7 @@ def _trades(path: Path, options: Options) -> Trades:
 def _long(source: Source, ids: list[str], options: Options) -> BookSnapshots:
     before, first, symbol, parts = 0, 1, "", list[pd.DataFrame]()
     for rows in tabular.read(source, [*FRAME_COLUMNS, *ids], tabular.ALL_ROWS, options):
-        symbol = rows.one_value(ids, options.carried["seen"])
+        symbol = rows.one_value(ids, options.seen)
         time = rows.times("time", options.time_unit, options.timezone)
         if isinstance(source, Path):  # the rows of a frame come in any order
             before = rows.refuse_backwards("time", time, before)

@@ -73,8 +73,8 @@ class Options(Record):
     where: Mapping[str, Any] = field(default_factory=dict)
     signs: str = ""
     # What one file of a series leaves to the next: what each column that says whose book a row is
-    # has held, the ends of recordings that go on over midnight, and the files before it.
-    carried: dict[str, Any] = field(default_factory=lambda: {"seen": {}, "replays": {}, "done": []})
+    # has held.
+    seen: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, **given: Any) -> Self:

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from research_lib.errors import ValidationError
-from research_lib.market import BookSnapshots, convert, iter_books, read_books
+from research_lib.market import BookSnapshots, iter_books, read_books
 
 SPOT_BTC = "binance_raw_stream/spot_btcusdt_20240808.jsonl.gz"
 SPOT_ETH = "binance_raw_stream/spot_ethusdt_20240808.jsonl.gz"
@@ -444,72 +444,6 @@ def test_recordings_are_known_by_their_first_line_whatever_their_name(tmp_path: 
     for line in ('{"stream":"btcusdt@depth"', "1723161253937085768,1,2"):
         with pytest.raises(ValidationError, match=r"recording\.jsonl is of no known format"):
             read_books(write(tmp_path, line))
-
-
-def test_a_recording_that_goes_on_over_midnight_continues_the_day_before(tmp_path: Path) -> None:
-    updates = [depth(k, k, [["10.0", str(k)]], time=START_MS + k) for k in range(101, 107)]
-    whole = read_books(write(tmp_path, SNAPSHOT, *updates))
-    days = tmp_path / "days"
-    days.mkdir()
-    for day, content in (("1", [SNAPSHOT, *updates[:3]]), ("2", updates[3:])):
-        write(tmp_path, *content).rename(days / f"{day}.jsonl")
-    for source in (days, [days / "1.jsonl", days / "2.jsonl"]):
-        books = read_books(source)
-        for name in ("time", "bid_price", "bid_size", "ask_price", "ask_size"):
-            np.testing.assert_array_equal(books[name], whole[name])
-    with pytest.raises(
-        ValidationError, match="no REST snapshot; read the recording before it first"
-    ):
-        read_books(days / "2.jsonl")
-    write(tmp_path, *updates[4:]).rename(days / "2.jsonl")
-    with pytest.raises(ValidationError, match=r"2\.jsonl: line 1 .*a gap in the update ids"):
-        read_books(days)
-
-
-@pytest.mark.parametrize("days_at_first", [1, 2, 4])
-def test_a_store_grows_by_the_days_that_a_recording_goes_on(
-    tmp_path: Path, days_at_first: int
-) -> None:
-    """Of two symbols, whose days follow one another by name; only the first has a snapshot."""
-    days, store, times = tmp_path / "days", tmp_path / "store", range(101, 109)
-    days.mkdir()
-    updates = [depth(k, k, [["10.0", str(k)]], time=START_MS + k) for k in times]
-    others = [update | {"s": "ZW"} for update in updates]
-    contents = {}
-    for day in range(4):
-        for symbol, lines in (("a", updates), ("b", others)):
-            begin = [] if day else [SNAPSHOT]
-            contents[f"{day}{symbol}.jsonl"] = begin + lines[2 * day : 2 * day + 2]
-    for n_days in (days_at_first, 4):
-        for name in sorted(contents)[: 2 * n_days]:
-            if not (days / name).exists():
-                write(tmp_path, *contents[name]).rename(days / name)
-        convert(days, store, progress=False)
-    for symbol, lines in (("XY", updates), ("ZW", others)):
-        whole = read_books(write(tmp_path, SNAPSHOT, *lines))
-        stored = read_books(store / f"symbol={symbol}")
-        for name in ("time", "bid_price", "bid_size", "ask_price", "ask_size"):
-            np.testing.assert_array_equal(stored[name], whole[name])
-
-
-def test_a_day_that_changed_is_no_reason_to_forget_the_days_after_it(tmp_path: Path) -> None:
-    days, store = tmp_path / "days", tmp_path / "store"
-    days.mkdir()
-    updates = [depth(k, k, [["10.0", str(k)]], time=START_MS + k) for k in range(101, 109)]
-
-    def put(day: int, *more: dict[str, Any]) -> None:
-        begin = [] if day > 1 else [SNAPSHOT]
-        part = updates[2 * day - 2 : 2 * day]
-        write(tmp_path, *begin, *part, *more).rename(days / f"{day}.jsonl")
-
-    for day in (1, 2, 3):
-        put(day)
-    convert(days, store, progress=False)
-    put(1, trade(time=START_MS + 102))
-    put(4)
-    convert(days, store, progress=False)
-    whole, stored = read_books(write(tmp_path, SNAPSHOT, *updates)), read_books(store)
-    np.testing.assert_array_equal(stored.bid_size, whole.bid_size)
 
 
 @pytest.mark.parametrize("futures", [False, True])
