@@ -126,9 +126,6 @@ class BookQuality(Record):
     splits : dict of "YYYY-MM-DD" to float
         Days that begin with an overnight jump, and the likely number of shares for one of the day
         before: 10 where the mid falls from 30 to 3, 0.1 where it rises from 3 to 30.
-    missing_days : tuple of "YYYY-MM-DD"
-        Days between the first and the last on which the session's calendar has the exchange
-        open, without a state; none where it has no calendar.
 
     Examples
     --------
@@ -148,7 +145,6 @@ class BookQuality(Record):
     counts: dict[str, int]
     done: dict[str, str]
     splits: dict[str, float]
-    missing_days: tuple[str, ...]
 
     def __getitem__(self, name: str) -> Any:
         return self.counts[name] if name in self.counts else super().__getitem__(name)
@@ -244,7 +240,6 @@ def assess_parts(
         longest_gap_seconds=max(one.longest_gap_seconds for one in found), **_level(books),
         counts={kind: sum(one.counts[kind] for one in found) for kind in MEANING},
         splits={day: ratio for one in found for day, ratio in one.splits.items()},
-        missing_days=tuple(sorted({day for one in found for day in one.missing_days})),
     )  # fmt: skip
 
 
@@ -287,14 +282,12 @@ def _counted(
     splits = {str(dates[k]): _likely_split(ratio[k]) for k in np.flatnonzero(jumped)}
     for date, likely in splits.items():
         logger.warning(f"{date}: prices jump overnight, likely a split: {likely:g} shares for one")
-    expected = session.trading_days(dates[0], dates[-1]) if len(dates) else []
     ends = [_local(session, time, "s") for time in books.time[[0, -1]]] if len(mid) else ["", ""]
     quality = BookQuality(
         rows=len(books), first=ends[0], last=ends[1],
         longest_gap_seconds=float(silent.max(initial=0.0)), **_level(books),
         counts={kind: int(found[kind].sum()) for kind in MEANING},
         done={kind: policy[kind] for kind in MEANING}, splits=splits,
-        missing_days=tuple(str(date) for date in sorted({*expected} - {*dates})),
     )  # fmt: skip
     return found, quality, usual[day]
 

@@ -102,7 +102,7 @@ class Session(Record):
             raise ValidationError(f"session {self.hours}: {rule}; set opens_day_before")
         zone = _calendar(self.mic, 2024)[2] if self.mic and self.calendar != "auto" else None
         if zone not in (None, self.timezone):
-            raise ValidationError(f"calendar {self.mic} is not of {self.timezone}, but of {zone}")
+            raise ValidationError(f"{self.mic} is not of {self.timezone}; write timezone={zone!r}")
 
     @property
     def hours(self) -> str:

@@ -278,13 +278,6 @@ def test_a_split_between_days_is_an_overnight_jump_with_its_likely_ratio(
     assert assess(usual)[1].splits == {}
 
 
-def test_missing_trading_days_are_named_and_holidays_are_none() -> None:
-    """Thursday before Good Friday, and the Tuesday after Easter Monday, an open day in New York."""
-    days = _books(time=_books().time + 24 * 3600 * 10**9 * np.repeat([14, 19], 3))  # from April 3
-    assert assess(days)[1].missing_days == ("2025-04-21",)
-    assert assess(days, Session(calendar=None))[1].missing_days == ()
-
-
 @pytest.mark.parametrize("tick", [0.01, 1e-10, 1e7])
 def test_a_spread_far_below_a_basis_point_is_not_rounded_to_nothing(tick: float) -> None:
     price = 1e7 * tick

@@ -28,13 +28,13 @@ EVENT = ("type", "order_id", "size", "price", "direction")
 VISIBLE_EXECUTION, HIDDEN_EXECUTION, CROSS, HALT = 4, 5, 6, 7
 TRADING_RESUMES, EMPTY_PRICE = 1, 9_999_999_999
 NS_A_SECOND, NS_A_MS, DAY_SECONDS = 10**9, 10**6, 86_400
+BAR_NS = 60 * NS_A_SECOND
 QUOTE = ("time", "bid_px", "bid_sz", "ask_px", "ask_sz", "exchange", "condition", "suspicious")
 TRADE = ("time", "price", "size", "exchange", "condition", "suspicious")
 OHL = ("open", "high", "low")
 UNREAD = (*OHL, "exchange", "condition")
 QUOTE_BAR = ("time", *(f"{side}_{one}" for side in SIDES for one in (*OHL, "px", "sz")))
 TRADE_BAR = ("time", *OHL, "price", "size")
-BAR_SECONDS = {"minute": 60, "second": 1}  # by a word in the name of the zip's file
 
 
 def kind_of(path: Path) -> str:
@@ -154,7 +154,8 @@ def _lobster(
     if named and other and named.group(1, 2) != other.group(1, 2):
         raise ValidationError(f"{orderbook} and {message} are not of one symbol and day")
     if not (date or named):
-        raise ValidationError(f"{orderbook} has no date in its name; give date= to read_lobster")
+        lacks = "has no date in its name, SYMBOL_YYYY-MM-DD_start_end_orderbook_L"
+        raise ValidationError(f"{orderbook} {lacks}; rename it or give date= to read_lobster")
     symbol = named[1] if named else ""
     before = midnight = _midnight_ns(orderbook, date or named[2])  # type: ignore[index]
     n_levels = (tabular.head(orderbook).partition(b"\n")[0].count(b",") + 1) // 4
@@ -223,8 +224,8 @@ def _lean_batches(path: Path, batch_rows: int, options: Options) -> Iterator[Boo
     """One-level books of a quote zip, with the trades beside it.
 
     A tick gives one side (the other is 0, 0) or both; the last bid and the last ask are carried
-    forward, so book i is the quote after row i. A bar of a minute or a second gives its last quote,
-    known at its end (less a nanosecond, to be of its own interval) and not at its label, its begin.
+    forward, so book i is the quote after row i. A bar of a minute gives its last quote, known
+    at its end (less a nanosecond, to be of its own interval) and not at its label, its begin.
     Of futures prices are plain and times are UTC; others are in units of 1e-4, of New York. Of a
     zip with several expiries, where={"expiry": "201312"} chooses one. A side is empty until its
     first row. All rows are kept, those of extended hours too. Quotes of several venues may lock or
@@ -253,6 +254,8 @@ def _lean_batches(path: Path, batch_rows: int, options: Options) -> Iterator[Boo
     partner, expiry = partner_of(path), _expiry(path, options)
     midnight = _midnight_ns(path, date, "UTC" if expiry else "America/New_York")
     is_bar = tabular.head(path).partition(b"\n")[0].count(b",") + 1 == len(QUOTE_BAR)
+    if is_bar and "_minute_" not in (inside := tabular.members(path)[0]):
+        raise ValidationError(f"{path}: the bars of {inside} must be of a minute; fetch these")
     of_quotes, of_trades = (QUOTE_BAR, TRADE_BAR) if is_bar else (QUOTE, TRADE)
     scale, trades = 1 if expiry else PRICE_SCALE, None
     if partner is not None:
@@ -291,7 +294,7 @@ def _expiry(path: Path, options: Options) -> str:
 def _cells(path: Path, names: tuple[str, ...], midnight: int, member: str) -> dict[str, Any]:
     """The numbers of a day's ticks or bars, each (n,); a bar is known at its end, ns UTC."""
     is_bar, before, parts = names in (QUOTE_BAR, TRADE_BAR), midnight, []
-    end = _bar_ns(path, member) - 1 if is_bar else 0
+    end = BAR_NS - 1 if is_bar else 0
     columns = [one for one in names if one.removeprefix("bid_").removeprefix("ask_") not in UNREAD]
     for rows in tabular.read(path, columns, tabular.ALL_ROWS, names=names, member=member):
         # Cells of a bar are empty where nothing was quoted.
@@ -317,15 +320,6 @@ def _cells(path: Path, names: tuple[str, ...], midnight: int, member: str) -> di
     return {"suspicious": np.zeros(len(cells["time"])), **cells}
 
 
-def _bar_ns(path: Path, member: str) -> int:
-    """How long the bars of a file in a zip are, by its name."""
-    name = next(one for one in tabular.members(path) if member in one)
-    for word, seconds in BAR_SECONDS.items():
-        if f"_{word}_" in name:
-            return seconds * NS_A_SECOND
-    raise ValidationError(f"{path}: the bars of {name} must be of a minute or a second")
-
-
 LOBSTER = tabular.Format("LOBSTER message and orderbook pair", _is_lobster, _lobster_batches)
-NAME = "Lean level-1 quote zip, of ticks or of bars of a minute or a second"
+NAME = "Lean level-1 quote zip, of ticks or of bars of a minute"
 LEAN = tabular.Format(NAME, _is_lean, _lean_batches, ("where",))

@@ -449,7 +449,7 @@ class Rows:
         if (whole := first(len(column))) is not None:
             return whole
         k = bisect_left(range(len(column)), True, key=lambda row: first(row + 1) is None)
-        raise self.error(name, k, rule, "correct it or fetch the source again")
+        raise self.error(name, k, rule, "correct it (no thousands separators) or fetch it again")
 
     def numbers(self, names: Sequence[str]) -> Float:
         """Numeric columns side by side, (n, k) floats, NaN where empty."""
@@ -491,7 +491,8 @@ class Rows:
             return self._counted(name, unit or "ns")
         naive = NAIVE.fullmatch(first) if is_text else getattr(column.type, "tz", None) is None
         if naive and timezone is None:
-            raise self.error(name, 0, "has no time zone", "give timezone or localise it", len(self))
+            remedy = 'give timezone or localise it: "America/New_York", "UTC"'
+            raise self.error(name, 0, "has no time zone", remedy, len(self))
         stamps = self._localised(name, str(timezone)) if naive else self.cast(name, UTC_NS, ISO)
         time = np.asarray(stamps.cast(pa.int64()).to_numpy(False), np.int64)
         self.require(name, (time >= EARLIEST) & (time <= LATEST), "must lie between 1990 and 2100")
