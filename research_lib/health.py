@@ -37,28 +37,26 @@ def health_check(reports: str | Path | None = None, only: Sequence[str] = ()) ->
     Returns
     -------
     dict
-        status ("healthy" or "unhealthy"), timestamp (ISO 8601, UTC), data_points (slippage
-        observations that the small fit had), and checks: by name ("model",
+        status ("healthy" or "unhealthy"), timestamp (ISO 8601, UTC), and checks: by name ("model",
         "cvxpy/CLARABEL" and the other backends, "kernel", "disk", "memory", "data") healthy
         (bool) and detail (what was found, or why it is not healthy).
 
     Examples
     --------
     >>> sorted(health_check())
-    ['checks', 'data_points', 'status', 'timestamp']
+    ['checks', 'status', 'timestamp']
     """
-    points, folder = [0], Path(reports) if reports is not None else PROJECT_ROOT / "reports"
+    folders = Path(reports or PROJECT_ROOT / "reports"), Path(tempfile.gettempdir())
     known: dict[str, Callable[[], str]] = {
-        "model": partial(_model, points), **{name: partial(_solver, name) for name in SOLVERS},
-        "kernel": _kernel, "disk": partial(_disk, folder, Path(tempfile.gettempdir())),
-        "memory": _memory, "data": _data,
+        "model": _model, **{name: partial(_solver, name) for name in SOLVERS},
+        "kernel": _kernel, "disk": partial(_disk, *folders), "memory": _memory, "data": _data,
     }  # fmt: skip
     done = {name: _checked(check) for name, check in known.items() if name in (only or known)}
     return {
         "status": "healthy" if all(one["healthy"] for one in done.values()) else "unhealthy",
-        "timestamp": datetime.now(UTC).isoformat(timespec="seconds"), "data_points": points[0],
+        "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
         "checks": done,
-    }  # fmt: skip
+    }
 
 
 def _checked(check: Callable[[], str]) -> dict[str, Any]:
@@ -70,15 +68,14 @@ def _checked(check: Callable[[], str]) -> dict[str, Any]:
         return {"healthy": False, "detail": named + " ".join(str(error).split())}
 
 
-def _model(points: list[int]) -> str:
-    """Draw thirteen books, walk and fit them; `points` gets the number of observations."""
+def _model() -> str:
+    """Draw thirteen books, walk and fit them."""
     from research_lib import ImpactModel, ModelConfig
 
     model = ImpactModel("linear", ModelConfig(progress_logging=False))
     slippage = model.estimate_slippage(model.generate_synthetic_orderbook(13, 5))
     model.fit_model(slippage)
-    points[0] = int((~slippage["censored"]).sum())
-    return f"a linear fit to {points[0]} observations"
+    return f"a linear fit to {(~slippage['censored']).sum()} observations"
 
 
 def _solver(name: str) -> str:

@@ -117,15 +117,11 @@ class BookQuality(Record):
         Span of the states, local time of the session's exchange.
     longest_gap_seconds : float
         Longest silence inside one session, from its open to its close, seconds.
-    lowest_mid, highest_mid, median_spread_bps : float
-        Over all states with both quotes, currency per share and bps of the mid; they reveal wrong
-        units or symbols. None where no state has both.
+    median_spread_bps : float
+        Over all states with both quotes, bps of the mid. None where no state has both.
     counts : dict of kind to number of states
         ``quality["crossed"]`` is such a count.
     done : dict of kind to action of the policy
-    splits : dict of "YYYY-MM-DD" to float
-        Days that begin with an overnight jump, and the likely number of shares for one of the day
-        before: 10 where the mid falls from 30 to 3, 0.1 where it rises from 3 to 30.
 
     Examples
     --------
@@ -139,12 +135,9 @@ class BookQuality(Record):
     first: str
     last: str
     longest_gap_seconds: float
-    lowest_mid: float | None
-    highest_mid: float | None
     median_spread_bps: float | None
     counts: dict[str, int]
     done: dict[str, str]
-    splits: dict[str, float]
 
     def __getitem__(self, name: str) -> Any:
         return self.counts[name] if name in self.counts else super().__getitem__(name)
@@ -217,8 +210,8 @@ def assess_parts(
     """`assess` of parts that follow one another, such as `iter_books` gives, put together.
 
     One part at a time is held with what the policy drops. Usual mids, gaps and jumps are those
-    within a part, so a part is best a day or more; counts are added up, and spread and mids
-    are those of the states that remain.
+    within a part, so a part is best a day or more; counts are added up, and the spread is that
+    of the states that remain.
 
     Examples
     --------
@@ -237,9 +230,9 @@ def assess_parts(
         return books, found[0]
     return books, replace(
         found[0], rows=sum(one.rows for one in found), last=found[-1].last,
-        longest_gap_seconds=max(one.longest_gap_seconds for one in found), **_level(books),
+        longest_gap_seconds=max(one.longest_gap_seconds for one in found),
+        median_spread_bps=_median_spread_bps(books),
         counts={kind: sum(one.counts[kind] for one in found) for kind in MEANING},
-        splits={day: ratio for one in found for day, ratio in one.splits.items()},
     )  # fmt: skip
 
 
@@ -279,26 +272,24 @@ def _counted(
         "price_jumps": np.abs(mid - before) > policy.jump_fraction * before,
         "overnight_jumps": jumped[day] & (np.diff(day, prepend=-1) != 0),
     }  # fmt: skip
-    splits = {str(dates[k]): _likely_split(ratio[k]) for k in np.flatnonzero(jumped)}
-    for date, likely in splits.items():
-        logger.warning(f"{date}: prices jump overnight, likely a split: {likely:g} shares for one")
+    for k in np.flatnonzero(jumped):
+        likely = f"likely a split: {_likely_split(ratio[k]):g} shares for one"
+        logger.warning(f"{dates[k]}: prices jump overnight, {likely}")
     ends = [_local(session, time, "s") for time in books.time[[0, -1]]] if len(mid) else ["", ""]
     quality = BookQuality(
         rows=len(books), first=ends[0], last=ends[1],
-        longest_gap_seconds=float(silent.max(initial=0.0)), **_level(books),
+        longest_gap_seconds=float(silent.max(initial=0.0)),
+        median_spread_bps=_median_spread_bps(books),
         counts={kind: int(found[kind].sum()) for kind in MEANING},
-        done={kind: policy[kind] for kind in MEANING}, splits=splits,
+        done={kind: policy[kind] for kind in MEANING},
     )  # fmt: skip
     return found, quality, usual[day]
 
 
-def _level(books: BookSnapshots) -> dict[str, Any]:
-    """Extremes of the mid and median spread over the states with both quotes; None without any."""
-    mid, names = books.mid, ("lowest_mid", "highest_mid", "median_spread_bps")
-    if not np.isfinite(mid).any():
-        return dict.fromkeys(names)
-    spread = np.nanmedian(2e4 * books.half_spread / mid)
-    return dict(zip(names, map(float, (np.nanmin(mid), np.nanmax(mid), spread)), strict=True))
+def _median_spread_bps(books: BookSnapshots) -> float | None:
+    """Over the states with both quotes; None without any."""
+    spread = pd.Series(2e4 * books.half_spread / books.mid).median()
+    return None if np.isnan(spread) else float(spread)
 
 
 def _usual_mid(day: Int64, mid: Float, sound: Mask) -> Float:
@@ -374,6 +365,9 @@ def _local(session: Session, time: np.int64, unit: str = "ns") -> str:
 
 
 def _likely_split(ratio: float) -> float:
-    """The usual split nearest to a ratio of mids, the day before's over the day's."""
+    """The usual split nearest to a ratio of mids, the day before's over the day's.
+
+    10 where the mid falls from 30 to 3, 0.1 where it rises from 3 to 30.
+    """
     known = np.concatenate([1 / SPLITS, SPLITS])
     return float(known[np.argmin(np.abs(np.log(known / ratio)))].round(4))
