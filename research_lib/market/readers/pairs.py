@@ -130,7 +130,8 @@ def read_lobster(
     >>> read_lobster(folder / "orderbook.csv", folder / "message.csv", "2012-06-21").mid.tolist()
     [100.005]
     """
-    return BookSnapshots.concat(list(_lobster(Path(orderbook), Path(message), date)))
+    both = Path(orderbook), tabular.ALL_ROWS, Options(), Path(message), date
+    return BookSnapshots.concat(list(_lobster(*both)))
 
 
 def _is_lobster(path: Path, start: bytes) -> bool:
@@ -138,18 +139,14 @@ def _is_lobster(path: Path, start: bytes) -> bool:
     return kind_of(path) in ("orderbook", "message") and NUMBERS.match(start) is not None
 
 
-def _lobster_batches(path: Path, batch_rows: int, options: Options) -> Iterator[BookSnapshots]:
-    """Books of the pair whose file of books is `path`, as `read_lobster`."""
-    partner = partner_of(path)
-    if partner is None:
-        other = PARTNER[kind_of(path)]
-        raise MissingDataError(f"{path} has no partner: its {other} file does not exist")
-    return _lobster(path, partner, None, batch_rows)
-
-
 def _lobster(
-    orderbook: Path, message: Path, date: Any, batch_rows: int = tabular.ALL_ROWS
-) -> Iterator[BookSnapshots]:
+    orderbook: Path, batch_rows: int, options: Options, message: Path | None = None,
+    date: dt.date | str | None = None,
+) -> Iterator[BookSnapshots]:  # fmt: skip
+    """Books of a pair, as `read_lobster`; where no file of messages is given, the one beside."""
+    if (message := message or partner_of(orderbook)) is None:
+        due = PARTNER[kind_of(orderbook)]
+        raise MissingDataError(f"{orderbook} has no partner: its {due} file does not exist")
     named, other = LOBSTER_NAME.match(orderbook.name), LOBSTER_NAME.match(message.name)
     if named and other and named.group(1, 2) != other.group(1, 2):
         raise ValidationError(f"{orderbook} and {message} are not of one symbol and day")
@@ -320,6 +317,6 @@ def _cells(path: Path, names: tuple[str, ...], midnight: int, member: str) -> di
     return {"suspicious": np.zeros(len(cells["time"])), **cells}
 
 
-LOBSTER = tabular.Format("LOBSTER message and orderbook pair", _is_lobster, _lobster_batches)
+LOBSTER = tabular.Format("LOBSTER message and orderbook pair", _is_lobster, _lobster)
 NAME = "Lean level-1 quote zip, of ticks or of bars of a minute"
 LEAN = tabular.Format(NAME, _is_lean, _lean_batches, ("where",))
