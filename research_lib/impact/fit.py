@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -276,23 +276,10 @@ def fit_forms(
 
 
 def fit_curves(data: Observations, forms: Iterable[str], how: Choices) -> dict[str, ImpactFit]:
-    """Fits of several forms to one sample, not yet scored; `how` is of `fit_settings`.
-
-    What is summed over rows is the same for all forms that borrow alike, and summed once.
-    """
+    """Fits of several forms to one sample, not yet scored; `how` is of `fit_settings`."""
     refuse_unknown(forms, MODEL_TYPES, "model_type")
-    usable, completion = data.usable(how["censoring"])
-    shown, n = data.sizes[usable.rows["size"].unique()], data.n_intervals
-    g = n if how["by"] == "interval" else 1
-    fits: dict[str, ImpactFit] = {}
-    kept: Sample | None = None
-    for form in forms:
-        needed = estimation.coefficient_count(form, shown)
-        groups = _groups(usable, g, how["min_observations"], needed)
-        if kept is None or not kept.pairs.equals(groups[0]):
-            kept = _sample(data, usable, groups, g, how)
-        fits[form] = _fit(data, kept, completion, form, how)
-    return fits
+    used, said = data.usable(how["censoring"])
+    return {form: _fit(data, used, said, form, how) for form in forms}
 
 
 def _split_by_time(data: Observations, test_fraction: float) -> tuple[Any, Any, str]:
@@ -395,91 +382,79 @@ def _by_day(rows: Any, value: str, weight: str, n_groups: int) -> Float:
     return (total / weights).to_numpy().reshape(len(days), n_groups)
 
 
-def _half_spreads(spreads: pd.DataFrame, pairs: pd.DataFrame, n_groups: int) -> tuple[Float, ...]:
-    """Mean half-spread of each group and its standard error, (G,), and by day, (D, G).
+def _half_spreads(
+    data: Observations, pairs: pd.DataFrame, g: int, reason: str
+) -> tuple[Float, Float, Shrinkage]:
+    """Mean half-spread of each group, its standard error, (G,), and its shrinkage.
 
     A group without a book of its own uses those of its neighbours. The error is that over means of
     days, or over books where there is one day.
     """
-    own, borrowed = spreads["own"], pairs[~pairs["group"].isin(spreads["own"].unique())]
+    own = data.spreads["interval"] * g // data.n_intervals
+    borrowed, spreads = pairs[~pairs["group"].isin(own.unique())], data.spreads.assign(own=own)
     rows = pd.concat([spreads.assign(group=own), spreads.merge(borrowed, on="own")])
-    daily = pd.DataFrame(_by_day(rows, "half_spread", "n", n_groups))
+    daily = pd.DataFrame(_by_day(rows, "half_spread", "n", g))
     names = ("n", "half_spread", "half_spread_square")
-    n, total, square = (np.bincount(rows["group"], rows[name], n_groups) for name in names)
+    n, total, square = (np.bincount(rows["group"], rows[name], g) for name in names)
     within = np.maximum(square / n - (total / n) ** 2, 0.0) / np.where(n > 1, n - 1, np.nan)
     error = np.where(daily.count() > 1, daily.sem(), np.sqrt(within))
     daily[borrowed["group"].unique()] = np.nan
-    return total / n, error, daily.to_numpy()
+    known, days = (error, daily.to_numpy()) if len(daily) > 1 else (None, None)
+    shown = np.isin(np.arange(g), own)
+    return total / n, error, shrink(total / n, known, reason, 0, days, shown)
 
 
-class Sample(NamedTuple):
-    """What every form's fit of a sample needs: its rows by group (G of them), and its spreads."""
-
-    pairs: pd.DataFrame
-    widened: list[int]
-    pooled: list[int]
-    observed: Any
-    errors: str
-    daily: Points
-    points: Points
-    half_spread: Float
-    spread_error: Float
-    spread: Shrinkage
-
-
-def _sample(data: Observations, used: Observations, groups: Groups, g: int, how: Choices) -> Sample:
-    n, sizes, pairs = data.n_intervals, data.sizes, groups[0]
+def _points(
+    used: Observations, pairs: pd.DataFrame, g: int, errors: str, how: Choices
+) -> tuple[Points, Points]:
+    """Data of the fit, each row in every group that uses it; and the same summed over each day."""
 
     def grouped(rows: pd.DataFrame) -> Points:
-        rows = rows.assign(own=rows["interval"] * g // n).merge(pairs, on="own")
+        rows = rows.assign(own=rows["interval"] * g // used.n_intervals).merge(pairs, on="own")
         names = ("group", "n", "total", "cluster", "size")
         group, count, total, cluster, size = (rows[name].to_numpy() for name in names)
-        weight = count / sizes[size] ** 2 if how["estimator"] == "weighted" else count
-        return Points(group, sizes[size], count, total / count, cluster, g, weight)
+        shares = used.sizes[size]
+        weight = count / shares**2 if how["estimator"] == "weighted" else count
+        return Points(group, shares, count, total / count, cluster, g, weight)
 
-    errors = _independent(data) if how["errors"] == "auto" else how["errors"]
     by_day = used.rows.groupby(["day", "interval", "size"])[["n", "total"]].sum().reset_index()
     daily = grouped(by_day.assign(cluster=by_day["day"]))
-    points = daily if errors == "day" else grouped(used.rows)
-    spreads = data.spreads.assign(own=data.spreads["interval"] * g // n)
-    half_spread, error, by_days = _half_spreads(spreads, pairs, g)
-    known, days = (error, by_days) if len(by_days) > 1 else (None, None)
-    shown = np.isin(np.arange(g), spreads["own"])
-    spread = shrink(half_spread, known, _reason(how), 0, days, shown)
-    return Sample(*groups, errors, daily, points, half_spread, error, spread)
+    return daily if errors == "day" else grouped(used.rows), daily
 
 
-def _reason(how: Choices) -> str:
-    return "none: switched off" if how["shrinkage"] == "none" else ""
-
-
-def _fit(data: Observations, sample: Sample, filling: str, form: str, how: Choices) -> ImpactFit:
-    """Curves of all intervals from one sample, not yet scored."""
-    n, points, errors = data.n_intervals, sample.points, sample.errors
-    g, half_spread, spread = points.n_groups, sample.half_spread, sample.spread
+def _fit(data: Observations, used: Observations, said: str, form: str, how: Choices) -> ImpactFit:
+    """Curves of all intervals, not yet scored, from the rows `used`, completed as `said`."""
+    n, sizes, least = data.n_intervals, data.sizes, how["min_observations"]
+    g = n if how["by"] == "interval" else 1
+    needed = estimation.coefficient_count(form, sizes[used.rows["size"].unique()])
+    pairs, widened, pooled, observed = _groups(used, g, least, needed)
+    errors = _independent(data) if how["errors"] == "auto" else how["errors"]
+    points, daily = _points(used, pairs, g, errors, how)
     found = estimation.estimate(points, form, how["tolerance"])
     covariance, dof = estimation.covariances(points, found, errors)
-    used = sample.pairs[sample.observed[sample.pairs["group"]]]
-    overlap = int(2 * (used["group"] - used["own"]).abs().max())
-    between_days = covariance if errors == "day" else None
-    impact = _shrinkage(sample, found, between_days, _reason(how), overlap)
+    reason = "none: switched off" if how["shrinkage"] == "none" else ""
+    half_spread, spread_error, spread = _half_spreads(data, pairs, g, reason)
+    taken = pairs[observed[pairs["group"]]]
+    overlap = int(2 * (taken["group"] - taken["own"]).abs().max())
+    impact = _shrinkage(daily, found, reason, overlap, observed)
     largest = pd.Series(points.size).groupby(points.group).max().to_numpy()
     mixed = _shrunk(found, impact, float(np.median(points.size)))
     group, names = np.arange(n) * g // n, [*found.names, "half_spread"]
-    errors_of = np.sqrt(np.einsum("gii->gi", covariance)), sample.spread_error
-    pairs, index = ((found.coefficients, half_spread), errors_of), pd.RangeIndex(n, name="interval")
-    params, bse = (pd.DataFrame(np.column_stack(p)[group], index, names) for p in pairs)
+    errors_of = np.sqrt(np.einsum("gii->gi", covariance)), spread_error
+    tables, index = [(found.coefficients, half_spread), errors_of], pd.RangeIndex(n)
+    frames = (pd.DataFrame(np.column_stack(one)[group], index, names) for one in tables)
+    params, bse = (frame.rename_axis("interval") for frame in frames)
     bounded = np.flatnonzero(np.any(found.coefficients == 0, axis=1)).tolist()
     return ImpactFit(
         model_type=form, params=params, bse=bse, cov=covariance[group], dof=dof[group],
         curve=_curve_of(found, mixed, spread.apply(half_spread), largest).take(group),
         raw_curve=_curve_of(found, found.coefficients, half_spread, largest).take(group),
         shrinkage={"impact": impact, "half_spread": spread}, estimate=found.take(group),
-        warnings=_warnings(g, sample.widened, found.fell_back, how["min_observations"]),
+        warnings=_warnings(g, widened, found.fell_back, least),
         diagnostics={
             "censored": int(data.rows.loc[data.rows["censored"], "n"].sum()), "bounded": bounded,
-            "widened": sample.widened, "pooled": sample.pooled, "fell_back": found.fell_back,
-            "errors": ERRORS[errors], "completion": filling, "largest_size": largest[group],
+            "widened": widened, "pooled": pooled, "fell_back": found.fell_back,
+            "errors": ERRORS[errors], "completion": said, "largest_size": largest[group],
         },
     )  # fmt: skip
 
@@ -492,16 +467,15 @@ def _independent(data: Observations) -> str:
 
 
 def _shrinkage(
-    sample: Sample, found: Estimate, covariance: Float | None, reason: str, overlap: int
+    daily: Points, found: Estimate, reason: str, overlap: int, observed: Any
 ) -> Shrinkage:
-    """Shrinkage of the impact at the median size; the covariance between days, where known."""
-    daily, observed = sample.daily, sample.observed
+    """Shrinkage of the impact at the median size."""
     group, size = np.arange(daily.n_groups), np.full(daily.n_groups, np.median(daily.size))
     level = found.impact(group, size)
     if len(np.unique(daily.cluster)) == 1:
         return shrink(level, None, reason, overlap, None, observed)
-    between = estimation.covariances(daily, found, "day")[0] if covariance is None else covariance
-    error = found.standard_error(group, size, between)
+    covariance = estimation.covariances(daily, found, "day")[0]
+    error = found.standard_error(group, size, covariance)
     error[~found.free.any(axis=1)] = np.nan
     return shrink(level, error, reason, overlap, _daily_levels(daily, level), observed)
 
@@ -547,10 +521,11 @@ def _curve_of(found: Estimate, theta: Float, spread: Float, largest: Float) -> c
 
 
 def _warnings(n: int, widened: list[int], fell_back: list[int], minimum: int) -> tuple[str, ...]:
-    few = f"under {minimum} observations or too few sizes in {len(widened)} of {n} curves, first "
-    failed = f"the power law did not converge in {len(fell_back)} of {n} curves, first "
-    said = [f"{few}{g}: they borrow their neighbours'" for g in widened[:1]]
-    return (*said, *(f"{failed}{g}: linear there (exponent 1)" for g in fell_back[:1]))
+    few = f"under {minimum} observations or too few sizes", "they borrow their neighbours'"
+    failed = "the power law did not converge", "linear there (exponent 1)"
+    cases = (widened, *few), (fell_back, *failed)
+    said = "{} in {} of {} curves, first {}: {}"
+    return tuple(said.format(why, len(at), n, at[0], so) for at, why, so in cases if at)
 
 
 def score(data: Observations, curve: curves.ImpactCurve, part: Any) -> pd.DataFrame:
