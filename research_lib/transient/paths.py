@@ -30,15 +30,15 @@ class PricePath(Record):
     before, after : currency per share
         Displacement of the mid just before and just after each trade.
     paid : currency per share
-        Average price of each trade: half of its own displacement, and its temporary part.
+        Average price of each trade: half of its own displacement.
     cost : currency
         sum_i shares_i paid_i.
 
     Examples
     --------
-    >>> path = price_path(ExponentialSumKernel(0.0, 1.0), [0, 1], [2, 1], temporary=0.5)
+    >>> path = price_path(ExponentialSumKernel(0.0, 1.0), [0, 1], [2, 1])
     >>> path.after.tolist(), path.cost
-    ([2.0, 3.0], 7.0)
+    ([2.0, 3.0], 4.5)
     """
 
     times: Float
@@ -50,17 +50,17 @@ class PricePath(Record):
 
 
 def price_path(
-    kernel: Kernel, times: ArrayLike, shares: ArrayLike, *, permanent: float = 0.0,
-    temporary: float = 0.0, response: Callable[[Float], Any] | None = None,
+    kernel: Kernel, times: ArrayLike, shares: ArrayLike, *,
+    response: Callable[[Float], Any] | None = None,
 ) -> PricePath:  # fmt: skip
     r"""The mid under a schedule, and what the schedule pays.
 
     .. math::
-        p_i^- = \sum_{j < i} \bigl[ f(x_j) G(t_i - t_j) + \gamma x_j \bigr], \qquad
-        \mathrm{paid}_i = p_i^- + \tfrac12 \bigl[ f(x_i) G(0) + \gamma x_i \bigr] + \eta x_i
+        p_i^- = \sum_{j < i} f(x_j) G(t_i - t_j), \qquad
+        \mathrm{paid}_i = p_i^- + \tfrac12 f(x_i) G(0)
 
-    A trade pays half of its own displacement, so with f(x) = x the cost is
-    1/2 x'Gx + gamma (sum x)^2 / 2 + eta x'x. O(n log n) on a regular grid, else O(n^2).
+    A trade pays half of its own displacement, so with f(x) = x the cost is 1/2 x'Gx. A permanent
+    component is part of the kernel. O(n log n) on a regular grid, else O(n^2).
 
     Parameters
     ----------
@@ -69,10 +69,6 @@ def price_path(
     times : (n,) strictly rising, unit of time of the kernel
     shares : (n,) signed, a buy is positive
         A Series is aligned with the labels of `times`, or with the numbers 0 to n - 1.
-    permanent : currency per share**2
-        gamma, the permanent component.
-    temporary : currency per share**2
-        eta, the component that only the trade itself pays.
     response : callable, optional
         f of the (n,) shares, elementwise; f(x) = x by default. Other shapes admit price
         manipulation under an exponential kernel (Gatheral 2010).
@@ -81,7 +77,7 @@ def price_path(
     ------
     ValidationError
         Shapes or labels that disagree, also the shape of what `response` returns; times that do
-        not rise; a kernel that is no function or not finite; parameters that are no numbers.
+        not rise; a kernel that is no function or not finite.
 
     References
     ----------
@@ -100,15 +96,13 @@ def price_path(
     labels, n = times.index if isinstance(times, pd.Series) else range(len(at)), len(at)
     aligned = np.asarray(same_labels("shares", shares, labels))
     traded = per_interval("shares", aligned, n, -np.inf)
-    permanent, temporary = number("permanent", permanent), number("temporary", temporary)
     moving = per_interval("response", response(traded), n, -np.inf) if response else traded
-    own = moving * at_lags(kernel, np.zeros(1))[0] + permanent * traded
+    own = moving * at_lags(kernel, np.zeros(1))[0]
     if evenly_spaced(at):
-        transient = displaced(at_lags(kernel, at - at[0]), moving)
+        before = displaced(at_lags(kernel, at - at[0]), moving)
     else:
-        transient = np.tril(kernel_matrix(kernel, at), -1) @ moving
-    before = transient + permanent * (np.cumsum(traded) - traded)
-    paid = before + 0.5 * own + temporary * traded
+        before = np.tril(kernel_matrix(kernel, at), -1) @ moving
+    paid = before + 0.5 * own
     return PricePath(at, traded, before, before + own, paid, float(traded @ paid))
 
 

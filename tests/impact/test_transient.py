@@ -80,14 +80,6 @@ def test_a_kernel_that_keeps_half_has_no_half_life() -> None:
             lambda: price_path(KERNELS[0], np.arange(3.0), np.ones(3), response=lambda x: x[:2]),
             "response must be a number or",
         ),
-        (
-            lambda: price_path(KERNELS[0], np.arange(3.0), np.ones(3), permanent=np.nan),
-            "permanent must be a number",
-        ),
-        (
-            lambda: price_path(KERNELS[0], np.arange(3.0), np.ones(3), temporary="no"),
-            "temporary must be a number",
-        ),
     ],
 )
 def test_what_cannot_be_a_kernel_is_refused(make: Callable[[], Any], message: str) -> None:
@@ -153,22 +145,15 @@ def test_too_many_times_for_an_unsafe_kernel_are_refused() -> None:
 def test_a_schedule_pays_half_of_its_own_displacement(rng: np.random.Generator) -> None:
     for times in (np.arange(30.0), np.cumsum(rng.uniform(0.1, 2.0, 30))):
         shares = rng.normal(size=30)
-        path = price_path(KERNELS[2], times, shares, permanent=0.3, temporary=0.2)
+        path = price_path(KERNELS[2], times, shares)
         matrix = kernel_matrix(KERNELS[2], times)
-        parts = (
-            0.5 * shares @ matrix @ shares,  # transient
-            0.15 * shares.sum() ** 2,  # permanent
-            0.2 * shares @ shares,  # temporary
-        )
-        assert path.cost == pytest.approx(sum(parts), rel=1e-12)
+        assert path.cost == pytest.approx(0.5 * shares @ matrix @ shares, rel=1e-12)
         assert path.cost == pytest.approx(shares @ path.paid, rel=1e-12)
         # Displacements one by one.
         for i in (0, 7, 29):
-            before = sum(
-                shares[j] * (float(KERNELS[2](times[i] - times[j])) + 0.3) for j in range(i)
-            )
+            before = sum(shares[j] * float(KERNELS[2](times[i] - times[j])) for j in range(i))
             assert path.before[i] == pytest.approx(before, abs=1e-12)
-            assert path.after[i] == pytest.approx(before + shares[i] * (2.0 + 0.3), abs=1e-12)
+            assert path.after[i] == pytest.approx(before + shares[i] * 2.0, abs=1e-12)
 
 
 def test_a_path_needs_one_trade_a_time() -> None:
