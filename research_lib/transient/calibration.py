@@ -209,9 +209,8 @@ def _block_depth(books: BookSnapshots, clock: SignedFlow) -> Span:
     scores = ((depth - value * distance) / distance.mean())[:, None]
     days, width = flows.day_slices(clock.day), STATE_WINDOWS * flows.bandwidth(len(clock))
     by_day = (scores[rows] for rows in days)
-    clusters = flows.n_clusters(days)
-    variance = flows.variance_of_sum(by_day, width, clusters)[0, 0]
-    error = flows.quantile(clusters) * math.sqrt(variance) / len(clock)
+    variance, clusters = flows.variance_of_sum(by_day, len(days), width)
+    error = flows.quantile(clusters) * math.sqrt(variance[0, 0]) / len(clock)
     return value, value - error, value + error
 
 

@@ -10,7 +10,7 @@ All estimates along lags have bands that allow for dependence between steps.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Self
@@ -407,28 +407,23 @@ def quantile(clusters: int) -> float:
     return float(special.stdtrit(clusters - 1, 0.975) if clusters else special.ndtri(0.975))
 
 
-def n_clusters(days: Sequence[Any]) -> int:
-    """Their number, if there are enough for errors that cluster by day; else 0."""
-    return len(days) if len(days) >= MIN_CLUSTERS else 0
+def variance_of_sum(scores: Iterable[Float], n_days: int, width: int) -> tuple[Float, int]:
+    """Variance of the sum of all scores, an (n, k) array for each day: (k, k), and its clusters.
 
-
-def variance_of_sum(scores: Iterable[Float], width: int, clusters: int) -> Float:
-    """Variance of the sum of all scores, an (n, k) array for each day: (k, k).
-
-    With clusters by the days' sums, whatever the dependence within a day. Otherwise by products
+    From 24 days on by the days' sums, whatever the dependence within a day. Otherwise by products
     with Bartlett weights 1 - |j| / width within each day, as those of sums over windows of `width`
-    steps, so that no lag is looped over.
+    steps, so that no lag is looped over; there are no clusters then.
     """
-    if clusters:
+    if n_days >= MIN_CLUSTERS:
         sums = np.stack([one.sum(axis=0) for one in scores])
-        return np.asarray(sums.T @ sums) * clusters / (clusters - 1)
+        return np.asarray(sums.T @ sums) * n_days / (n_days - 1), n_days
 
     def of_day(one: Float) -> Float:
         running = np.cumsum(np.pad(one, ((width, width), (0, 0))), axis=0)
         windows = running[width:] - running[:-width]
         return windows.T @ windows / width
 
-    return np.sum([of_day(one) for one in scores], axis=0)
+    return np.sum([of_day(one) for one in scores], axis=0), 0
 
 
 def _lagged_means(products: OfDay, flow: SignedFlow, lags: Float, width: int) -> LagEstimate:
@@ -436,8 +431,9 @@ def _lagged_means(products: OfDay, flow: SignedFlow, lags: Float, width: int) ->
     days = day_slices(flow.day)
     counts = np.sum([np.isfinite(products(day)).sum(axis=0) for day in days], axis=0)
     values = np.sum([np.nansum(products(day), axis=0) for day in days], axis=0) / counts
-    scores, clusters = (np.nan_to_num(products(day) - values) for day in days), n_clusters(days)
-    cov = variance_of_sum(scores, width, clusters) / np.outer(counts, counts)
+    scores = (np.nan_to_num(products(day) - values) for day in days)
+    total, clusters = variance_of_sum(scores, len(days), width)
+    cov = total / np.outer(counts, counts)
     return LagEstimate(lags, values, cov, int(counts[0]), flow.unit, clusters=clusters)
 
 
@@ -496,8 +492,8 @@ def cumulative_effects(
     beta, bread = linalg.cho_solve(factor, moment), linalg.cho_solve(factor, np.eye(size))
     left = [y - regressors(rows) @ beta for rows, y in zip(days, targets, strict=True)]
     scores = (regressors(rows) * u[:, None] for rows, u in zip(days, left, strict=True))
-    clusters = n_clusters(days)
-    cov = bread @ variance_of_sum(scores, bandwidth(n), clusters) @ bread * n / (n - size)
+    meat, clusters = variance_of_sum(scores, len(days), bandwidth(n))
+    cov = bread @ meat @ bread * n / (n - size)
     y, unexplained = np.concatenate(targets), np.concatenate(left)
     variation = float(np.sum((y - y.mean()) ** 2))
     r2 = 1.0 - float(unexplained @ unexplained) / variation if variation > 0 else np.nan

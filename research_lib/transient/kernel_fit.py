@@ -285,23 +285,20 @@ def _reading(fit: KernelFit, estimate: LagEstimate, is_noise: bool) -> str:
     """The half-life, or why none is known, as part of a sentence."""
     (low, high), unit, (first, last) = fit.interval, estimate.unit, estimate.lags[[0, -1]]
     life, least, most, start, end = map(significant, (fit.half_life, low, high, first, last))
-    agrees = f"every half-life{f' above {least} {unit}' if low > 0 else ''} agrees with the data"
     if fit.identified:
         return f"half-life of {life} {unit} (95 % interval {least} to {most})"
-    if not fit.describes:
-        why = _misfit(estimate, f"{fit.label} kernel")
-    elif is_noise:
-        why = "the effect is not statistically distinguishable from 0"
-    elif low == 0.0 and high <= last:
-        why = f"at most {most} {unit}, and no lower bound (the first lag is {start})"
-    elif not fit.decays:
-        why = f"{agrees}, and so does a constant effect"
-    elif math.isinf(high):
-        why = f"the effect decays, but {agrees}"
-    else:
-        span = f"from {least} to {most}" if low > 0 else f"up to {most}"
-        why = f"half-lives {span} {unit} agree with the data, the longest lag is {end}"
-    return f"not identified: {why}"
+    agrees = f"every half-life{f' above {least} {unit}' if low > 0 else ''} agrees with the data"
+    short = f"at most {most} {unit}, and no lower bound (the first lag is {start})"
+    span = f"from {least} to {most}" if low > 0 else f"up to {most}"
+    reasons = {
+        _misfit(estimate, f"{fit.label} kernel"): not fit.describes,
+        "the effect is not statistically distinguishable from 0": is_noise,
+        short: low == 0.0 and high <= last,
+        f"{agrees}, and so does a constant effect": not fit.decays,
+        f"the effect decays, but {agrees}": math.isinf(high),
+        f"half-lives {span} {unit} agree with the data, the longest lag is {end}": True,
+    }
+    return f"not identified: {next(why for why, holds in reasons.items() if holds)}"
 
 
 def _misfit(estimate: LagEstimate, kernel: str) -> str:
