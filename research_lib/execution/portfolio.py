@@ -168,22 +168,22 @@ def portfolio_schedule(
     market = _market(m, given, number("risk_aversion", risk_aversion), interval)
     if not allow_arbitrage:
         _refuse_arbitrage(market, n)
-    if exposures is not None:
-        names = getattr(exposures, "index", range(len(np.atleast_2d(exposures))))
-        known = names, "those are of its rows"
-        min_exposure = same_labels("limits of exposures", min_exposure, *known)
-        max_exposure = same_labels("limits of exposures", max_exposure, *known)
-    lowest, highest = numbers("min_exposure", min_exposure), numbers("max_exposure", max_exposure)
-    if (exposures is None) != (np.all(lowest == -np.inf) and np.all(highest == np.inf)):
+    limited = np.any(numbers("min_exposure", min_exposure) != -np.inf)
+    limited |= np.any(numbers("max_exposure", max_exposure) != np.inf)
+    if limited == (exposures is None):
         raise ValidationError("exposures and min_exposure or max_exposure go together")
     weights = np.zeros((0, m)) if exposures is None else np.atleast_2d(given["exposures"])
+    rows = getattr(exposures, "index", range(len(weights))), "those are of its rows"
+    lowest, highest = (
+        same_labels("limits of exposures", limit, *rows) for limit in (min_exposure, max_exposure)
+    )
     least, most = given["min_shares"], given["max_shares"]
     bounds = Bounds(
         broadcast("min_shares", -np.inf if least is None else least, (n, m)),
         broadcast("max_shares", np.inf if most is None else most, (n, m)),
         _finite("exposures", weights, (len(weights), m)),
-        broadcast("min_exposure", min_exposure, (n - 1, len(weights))),
-        broadcast("max_exposure", max_exposure, (n - 1, len(weights))),
+        broadcast("min_exposure", lowest, (n - 1, len(weights))),
+        broadcast("max_exposure", highest, (n - 1, len(weights))),
     )  # fmt: skip
     return _schedule(market, labels, *_optimum(market, orders, bounds, limits))
 
@@ -303,11 +303,10 @@ def _refuse_arbitrage(market: Market, n: int) -> None:
 
 def _matrix(name: str, values: Any, m: int) -> Float:
     """(m, m): 0 where nothing is given, and of (m,) its diagonal."""
-    if values is None:
-        return np.zeros((m, m))
-    if np.ndim(values) == 1:
-        return np.diag(_finite(name, values, (m,)))
-    return _finite(name, values, (m, m))
+    given = np.zeros(m) if values is None else values
+    if np.ndim(given) == 1:
+        return np.diag(_finite(name, given, (m,)))
+    return _finite(name, given, (m, m))
 
 
 def _finite(name: str, values: Any, shape: tuple[int | None, ...], low: float = -np.inf) -> Float:
@@ -397,7 +396,7 @@ def _bounded(market: Market, orders: Float, bounds: Bounds, free: Float, limits:
     import cvxpy as cp
 
     n, m = bounds.lower.shape
-    parts = _attribution(market, free)
+    parts = _schedule(market, None, free, "", np.nan).attribution
     scale = abs(parts["temporary"].sum()) + abs(market.risk_aversion) * parts["variance"].sum()
     size = float(np.sqrt(orders @ market.net @ orders / m)) or 1.0
     unit = np.maximum(np.abs(orders), size / np.sqrt(np.diag(market.net)))
@@ -462,9 +461,12 @@ def _residual(program: Any, slopes: dict[Any, Float]) -> float:
     return max(float(stationarity), violation, gap / max(abs(program.value), 1e-3))
 
 
-def _attribution(market: Market, shares: Float) -> pd.DataFrame:
-    """Cost and variance by asset, each column summing to the portfolio's: see
-    PortfolioSchedule.
+def _schedule(
+    market: Market, labels: pd.Index | None, shares: Float, solver: str, residual: float
+) -> PortfolioSchedule:
+    """The trades with their cost and variance by asset, each column summing to the portfolio's.
+
+    The portfolio's variance is set to 0 where a hedge leaves only rounding error.
     """
     after, tau, lasting = left_to_trade(shares)[1:], market.interval, market.permanent
     temporary = np.sum(shares * (shares @ market.temporary.T), axis=0) / tau
@@ -473,22 +475,11 @@ def _attribution(market: Market, shares: Float) -> pd.DataFrame:
     caused = np.sum(shares * (shares @ market.temporary / tau + after @ lasting), axis=0)
     variance = tau * np.sum(after * (after @ market.covariance), axis=0)
     # One frame at once: column by column would take half the time of a plan without bounds.
-    return pd.DataFrame({
+    parts = pd.DataFrame({
         "temporary": temporary, "permanent": permanent, "spread": spread,
         "cost": temporary + permanent + spread, "caused": caused + spread, "variance": variance,
-    })  # fmt: skip
-
-
-def _schedule(
-    market: Market, labels: pd.Index | None, trades: Float, solver: str, residual: float
-) -> PortfolioSchedule:
-    """The trades with expected cost and variance, which is set to 0 where a hedge leaves only
-    rounding error.
-    """
-    parts, after = _attribution(market, trades), left_to_trade(trades)[1:]
-    if labels is not None:
-        parts.index = labels
-    cost, variance = float(parts["cost"].sum()), float(parts["variance"].sum())
-    gross = market.interval * np.sum(np.abs(after) * (np.abs(after) @ np.abs(market.covariance)))
-    variance = variance if variance > 1e-14 * gross else 0.0
-    return PortfolioSchedule(trades, "portfolio", cost, variance, parts, solver, residual)
+    }, labels)  # fmt: skip
+    cost, whole = float(parts["cost"].sum()), float(parts["variance"].sum())
+    gross = tau * np.sum(np.abs(after) * (np.abs(after) @ np.abs(market.covariance)))
+    whole = whole if whole > 1e-14 * gross else 0.0
+    return PortfolioSchedule(shares, "portfolio", cost, whole, parts, solver, residual)
