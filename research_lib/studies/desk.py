@@ -22,6 +22,7 @@ SYMBOLS = {"THIN": "thin_stock", "DEEP": "deep_stock", "WIDE": "wide_spread_stoc
 DAYS_BEFORE = 20  # without orders: what a forecast is first made from
 # Minutes that an order takes, and the part of its child orders that rest at the own touch.
 STRATEGIES = {"fast": (20, 0.0), "slow": (120, 0.0), "patient": (120, 0.5)}
+TRADERS = ("Ada", "Ben")
 PARTICIPATION = (0.01, 0.10)  # of the market's expected volume over that time
 CANCELLED = 0.08  # of the orders, halfway
 FEES = {"ALPHA": (0.003, -0.002), "BETA": (0.001, 0.0005)}  # currency a share: removed, added
@@ -77,10 +78,8 @@ def synthetic_desk(n_orders: int, rng: Generator, n_days: int = 20) -> Synthetic
         days, mine = [], plans[plans["symbol"] == symbol]
         n = (DAYS_BEFORE + n_days) * session.n_intervals
         drawn = market.books(n, N_LEVELS, rng, flow=market.flow)
-        bounds = session.bounds(drawn.days(session))
-        opens, closes = (pd.to_datetime(one, utc=True) for one in bounds)
-        for d, (start, end) in enumerate(zip(opens, closes, strict=True)):
-            day = drawn.between(start, end)
+        for d, ends in enumerate(np.transpose(session.bounds(drawn.days(session)))):
+            day = drawn.between(*pd.to_datetime(ends, utc=True))
             executed = [_executed(plan, day) for plan in mine[mine["day"] == d].itertuples()]
             for plan, shares, _ in executed:
                 day = market.moved(day, shares, plan.side)
@@ -99,10 +98,9 @@ def synthetic_desk(n_orders: int, rng: Generator, n_days: int = 20) -> Synthetic
 def _plans(n_orders: int, n_days: int, markets: Markets, rng: Generator) -> pd.DataFrame:
     """What the desk decides: one row an order, with intervals of decision, arrival and end."""
     plans = pd.DataFrame({"order_id": [f"O{k:04d}" for k in range(n_orders)]})
-    for name, values in (("symbol", [*markets]), ("strategy", [*STRATEGIES])):
-        plans[name] = rng.choice(np.array(values, object), n_orders)
-    plans["side"] = rng.choice(np.array(["buy", "sell"], object), n_orders)
-    plans["trader"] = rng.choice(np.array(["Ada", "Ben"], object), n_orders)
+    drawn = {"symbol": markets, "strategy": STRATEGIES, "side": ("buy", "sell"), "trader": TRADERS}
+    for name, values in drawn.items():
+        plans[name] = rng.choice(np.array([*values], object), n_orders)
     plans["day"] = DAYS_BEFORE + rng.integers(0, n_days, n_orders)
     plans["length"] = plans["strategy"].map(lambda one: STRATEGIES[one][0])
     plans["resting"] = plans["strategy"].map(lambda one: STRATEGIES[one][1])
@@ -139,10 +137,9 @@ def _booked(
     rows |= {"price": mid + sign * beyond, "venue": venue, "fee": fee}
     rows["liquidity"] = np.where(rests, "added", "removed")
     seconds = (time - time[0]) / 1e9 if len(at) else np.zeros(0)
-    lags = np.subtract.outer(seconds, seconds)  # a child order meets one book
     assert market.kernel is not None
-    displaced = np.where(lags > 0, market.kernel(np.abs(lags)), 0.0)
-    carried = float(x @ displaced @ x)
+    kernel = market.kernel(np.abs(np.subtract.outer(seconds, seconds)))
+    carried = float(x @ np.tril(kernel, -1) @ x)  # a child order meets one book
     last = plan.arrival + plan.length // 2 if plan.cancelled else -1
     arrival, decision, end = day.mid[[plan.arrival, plan.decided, last]]
     touch, filled = np.where(rests, -half, half), x.sum()
@@ -189,14 +186,13 @@ def recovered_parts(
     >>> float(recovered_parts(part, part, {})["difference_bps"].abs().max())
     0.0
     """
-    truth, rows, errors = truth.loc[table.index], {}, {}
+    truth, errors = truth.loc[table.index], {}
 
     def means(part: str, orders: pd.DataFrame) -> tuple[float, float]:
         weights, name = orders["value"] / orders["value"].sum(), f"{part}_bps"
         return float(weights @ orders[name]), float(weights @ truth.loc[orders.index, name])
 
-    for part in PARTS:
-        rows[part] = means(part, table)
+    rows = {part: means(part, table) for part in PARTS}
     for symbol, one in carried.items():
         name = f"carried, {symbol}"
         rows[name] = means("carried", table[table["symbol"] == symbol])
@@ -272,17 +268,16 @@ def fictitious_orders(
         if not len(later):
             continue
         free[later] = False
+        ends = arrival - 60_000_000_000, arrival, arrival + span
+        decided, arrived, due = pd.to_datetime(ends, utc=True)
         order: dict[str, Any] = {"order_id": f"{books.symbol} {k:04d}", "symbol": books.symbol}
         order |= {"strategy": "recorded trades", "side": "buy" if sign > 0 else "sell"}
-        order |= {"shares": shares, "decision_time": arrival - int(60e9), "arrival_time": arrival}
-        orders.append(order | {"due_time": arrival + span, "end_time": arrival + span})
-        fill = {"order_id": order["order_id"], "time": trades.time[later], "shares": filled}
+        order |= {"shares": shares, "decision_time": decided, "arrival_time": arrived}
+        orders.append(order | {"due_time": due, "end_time": due})
+        time = pd.to_datetime(trades.time[later], utc=True)
+        fill = {"order_id": order["order_id"], "time": time, "shares": filled}
         fill["fill_id"] = later  # trades of one time, price and size are different ones
         fills.append(pd.DataFrame(fill | {"price": trades.price[later], "liquidity": "removed"}))
     if not orders:
         raise ValidationError("no order has a fill; give more minutes")
-    tables = pd.DataFrame(orders), pd.concat(fills, ignore_index=True)
-    for table in tables:
-        for name in [name for name in table if name == "time" or name.endswith("_time")]:
-            table[name] = pd.to_datetime(table[name], utc=True)
-    return tables
+    return pd.DataFrame(orders), pd.concat(fills, ignore_index=True)
