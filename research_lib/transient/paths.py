@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from research_lib.checks import Float, number, per_interval, same_labels
-from research_lib.config import Record
+from research_lib.config import Limited, Record, limited
 from research_lib.impact import ExponentialSumKernel, Kernel, at_lags, kernel_matrix, trade_times
 from research_lib.impact.kernels import displaced, evenly_spaced
 from research_lib.market import BookSnapshots, OrderFlow, Trades
@@ -107,7 +107,7 @@ def price_path(
 
 
 @dataclass(frozen=True)
-class TransientMarket(Record):
+class TransientMarket(Limited):
     r"""Trades of long memory in the block-shaped book of Obizhaeva and Wang: its kernel is known.
 
     With x_s the signed shares traded at s, G the kernel of the mid, q the block depth, rho the
@@ -150,18 +150,15 @@ class TransientMarket(Record):
     (True, 0.375)
     """
 
-    block_depth: float = 5_000.0
-    resilience: float = 0.1
+    block_depth: float = limited(5_000.0, above=0)
+    resilience: float = limited(0.1, above=0)
     permanent: float = 5e-5
-    volatility: float = 0.004
-    noise: float = 0.2
-    tick: float = 0.01
+    volatility: float = limited(0.004, low=0)
+    noise: float = limited(0.2, low=0)
+    tick: float = limited(0.01, low=0)
 
     def __post_init__(self) -> None:
-        for name in ("volatility", "noise", "tick"):
-            number(name, self[name], 0)
-        for name in ("block_depth", "resilience"):
-            number(name, self[name], above=0)
+        super().__post_init__()
         number("permanent", self.permanent, 0, 1.0 / self.block_depth)
 
     @property
