@@ -70,7 +70,9 @@ def with_limits(value: float, lower: float = math.nan, upper: float = math.nan) 
     ('-2.50 (-3.00 to -2.00)', '0.100', '')
     """
     limits = interval(lower, upper)
-    return "" if math.isnan(value) else significant(value) + f" ({limits})" * bool(limits)
+    if math.isnan(value):
+        return ""
+    return f"{significant(value)} ({limits})" if limits else significant(value)
 
 
 def cost_beside(difference: float, lower: float = math.nan, upper: float = math.nan) -> str:

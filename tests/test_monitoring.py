@@ -161,7 +161,7 @@ def test_the_library_times_itself(tmp_path: Path) -> None:
     before = MONITOR.summary()  # of tests before this one
     config = ModelConfig(progress_logging=False)
     model = ImpactModel("linear", config)
-    model.fit_model(model.estimate_slippage(model.generate_synthetic_orderbook(26, 5)))
+    model.fit_model(model.estimate_slippage(model.generate_synthetic_orderbook(390, 5)))
     TradeAllocator(model, 1_000).optimize(solver="analytical")
     with pytest.raises(ValidationError):
         model.estimate_slippage(model.generate_synthetic_orderbook(2, 2).head(0))

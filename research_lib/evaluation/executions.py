@@ -127,7 +127,10 @@ class Ladder(Record):
         for the q-th share beyond L levels that hold shares, with c_0 = 0 at the mid: the slope of
         the last level continues. For a crossed book the slope is 0.
         """
-        row = np.flatnonzero(np.isfinite(self.mid) & (self.size > 0).any(axis=1))[-1]
+        rows = np.flatnonzero(np.isfinite(self.mid) & (self.size > 0).any(axis=1))
+        if not len(rows):
+            raise ValidationError(f"none of {len(self):,} books has two sides to be traded")
+        row = rows[-1]
         held = self.size[row] > 0
         premium = np.append(0.0, self.premium[row, held])
         last = max(premium[-1], 0.0)

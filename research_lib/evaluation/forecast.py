@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -12,14 +12,16 @@ from research_lib.config import Record
 from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.evaluation.executions import Ladder
 from research_lib.evaluation.shapes import smooth
+from research_lib.market.sessions import Int64
 
-FAST, SLOW = 4.0, 40.0  # half-lives of a session's own level, intervals
+# A session's own level, its half-lives in intervals: minutes ago, and most of an hour.
+FAST, SLOW = 4.0, 40.0
 AHEAD = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)  # intervals ahead that a regression is fitted on
-MAX_ROWS = 50_000  # of a regression
-KEPT = (1.0, 5.0, 30.0)  # half-lives of what a regressor still says, intervals ahead
-RIDGE = 1e-3  # of the mean square of a regressor: keeps collinear ones finite
+MAX_ROWS = 50_000  # of a regression: more change its fit little and the time much
+EFFECTS = (1.0, 5.0, 30.0)  # half-lives of a regressor's effect, intervals ahead
+RIDGE = 1e-3  # of the mean square of a regressor: collinear ones stay finite
 BANDWIDTH = 0.05  # of a profile of one session, as of `LiquidityProfile`
-STILL = 1e-8  # variance of log y around the profile below which there is nothing to fit
+MIN_VARIANCE = 1e-8  # variance of log y around the profile below which there is nothing to fit
 CALIBRATED = 1.0 / 3.0  # of the earlier sessions, the last ones, which quantiles are measured on
 
 
@@ -57,7 +59,7 @@ class Forecast(Record, ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """As tables call it."""
+        """Name in tables."""
 
     def fit(self, history: Float, features: Float | None = None) -> Self:
         """Fitted to earlier sessions.
@@ -87,67 +89,84 @@ class Forecast(Record, ABC):
         weight = np.isfinite(given).sum(axis=(0, 1))
         centre = np.nansum(given, axis=(0, 1)) / np.maximum(weight, 1)
         seen = replace(self, floor=lowest, profile=profile, centre=centre)
-        return seen._fitted(log - profile, np.nan_to_num(given - centre))
+        return seen._fitted(*seen._inputs(values, features))
 
     def calibrated(self, history: Float, features: Float | None = None) -> Self:
         """Fitted, with the `errors` of the last third of the sessions by a fit to the others."""
         first = len(history) - max(round(CALIBRATED * len(history)), 1)
-        known = [None if features is None else features[d] for d in range(len(history))]
         if not first:
             return self.fit(history, features)
+        given = [None] * len(history) if features is None else features
         early = self.fit(history[:first], None if features is None else features[:first])
-        late = zip(history[first:], known[first:], strict=True)
-        errors = np.concatenate([early.errors_of(*session) for session in late])
+        late = [early.errors_of(history[d], given[d]) for d in range(first, len(history))]
+        errors = np.concatenate(late)
         return replace(self.fit(history, features), errors=np.sort(errors[np.isfinite(errors)]))
+
+    def updated(self, history: Float, features: Float | None = None) -> Self:
+        """With what earlier sessions (D, n) say of the next one, the parameters as they are."""
+        return self
 
     def paths(self, today: Float, features: Float | None = None) -> Float:
         """F, (n, n) of a session y (n,), NaN below its diagonal; row t does not use y_t or later.
 
         Where y is unknown the forecast goes on without it.
         """
-        later = self._later(*self._inputs(today, features))
-        path = np.maximum(self.profile + later, np.log(self.floor))
-        return np.where(np.tri(len(path), k=-1, dtype=bool), np.nan, path)
-
-    def _inputs(self, today: Float, features: Float | None) -> tuple[Float, Float]:
-        """Residuals of a session (n,), and its features less their means, (n, k)."""
-        log, n = _logs(np.asarray(today, float), self.floor), len(self.profile)
-        if log.shape != (n,):
-            raise ValidationError(
-                f"the session has {log.shape} values, the profile {n}; sample both alike"
-            )
-        given = np.zeros((n, 0)) if features is None else np.asarray(features, float)
-        return log - self.profile, np.nan_to_num(given - self.centre)
+        rows, found = np.triu_indices(len(self.profile)), np.full((len(self.profile),) * 2, np.nan)
+        found[rows] = self._made(today, features, *rows)
+        return found
 
     def ahead(self, today: Float, features: Float | None = None) -> Float:
         """The forecast of log y one interval ahead, (n,): the diagonal of `paths`."""
-        return np.diag(self.paths(today, features))
+        return self._made(today, features, *[np.arange(len(self.profile))] * 2)
 
     def errors_of(self, today: Float, features: Float | None = None) -> Float:
         """log y less its forecast one interval ahead, (n,)."""
         return _logs(np.asarray(today, float), self.floor) - self.ahead(today, features)
 
+    def _made(self, today: Float, features: Float | None, t: Int64, s: Int64) -> Float:
+        """F_ts, (m,)."""
+        later = self._later(*self._inputs(today, features), t, s)
+        return np.maximum(self.profile[s] + later, np.log(self.floor))
+
+    def _inputs(self, today: Float, features: Float | None) -> tuple[Float, Float]:
+        """Residuals of sessions (..., n), and their features less the means, (..., n, k)."""
+        log, n = _logs(np.asarray(today, float), self.floor), len(self.profile)
+        if log.shape[-1] != n:
+            raise ValidationError(
+                f"a session has {log.shape[-1]} values, the profile {n}; sample both alike"
+            )
+        given = np.zeros((*log.shape, 0)) if features is None else np.asarray(features, float)
+        return log - self.profile, np.nan_to_num(given - self.centre)
+
     def quantiles(
         self, today: Float, levels: Sequence[float], features: Float | None = None
     ) -> Float:
-        r"""Quantiles of y one interval ahead, (levels, n), by split-conformal prediction.
+        r"""Quantiles of y one interval ahead, (levels, n), by conformal prediction.
 
         .. math:: \log q_t(a) = F_{tt} + e_{(\lceil (m + 1) a \rceil)}
 
-        with e the m sorted `errors`; infinite where m is too small. Of exchangeable sessions y_t
-        lies below with a chance of at least a (Vovk, Gammerman and Shafer, 2005). Needs
-        `calibrated`.
+        with e the m sorted `errors`; infinite where m is too small. If the errors of all intervals
+        are exchangeable, y_t lies below with a chance of about a (Vovk, Gammerman and Shafer,
+        2005). Errors that a session has in common lower the coverage, the more the fewer sessions
+        were held out. Needs `calibrated`.
+
+        Parameters
+        ----------
+        today, features
+            As of `paths`.
+        levels : sequence of float
+            In (0, 1].
         """
         ahead = self.ahead(today, features)
         return np.exp(ahead + np.array([[_ranked(self.errors, level)] for level in levels]))
 
     def _fitted(self, residuals: Float, features: Float) -> Self:
-        """With what else is estimated; `residuals` (D, n) are log y less the profile."""
+        """With the model's own parameters; `residuals` (D, n) are log y less the profile."""
         return self
 
     @abstractmethod
-    def _later(self, residual: Float, features: Float) -> Float:
-        """Expected residuals, (n, n), of the session's own (n,)."""
+    def _later(self, residual: Float, features: Float, t: Int64, s: Int64) -> Float:
+        """Residuals expected at t of intervals s, (m,), by the session's own (n,)."""
 
 
 class SessionProfile(Forecast):
@@ -162,8 +181,8 @@ class SessionProfile(Forecast):
 
     name = "profile"
 
-    def _later(self, residual: Float, features: Float) -> Float:
-        return np.zeros((len(residual), len(residual)))
+    def _later(self, residual: Float, features: Float, t: Int64, s: Int64) -> Float:
+        return np.zeros(len(t))
 
 
 class ScaledProfile(Forecast):
@@ -182,8 +201,8 @@ class ScaledProfile(Forecast):
 
     name = "scaled profile"
 
-    def _later(self, residual: Float, features: Float) -> Float:
-        return np.broadcast_to(_levels(residual, SLOW)[:, None], (len(residual),) * 2)
+    def _later(self, residual: Float, features: Float, t: Int64, s: Int64) -> Float:
+        return _levels(residual, SLOW)[t]
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,30 +241,48 @@ class StateSpace(Forecast):
     name = "state space"
 
     def _fitted(self, residuals: Float, features: Float) -> Self:
-        if np.nanvar(residuals) < STILL:
+        if np.nanvar(residuals) < MIN_VARIANCE:
             return replace(self, params=np.array([0.0, 0.0, 0.0, 0.0, 1.0]))
         model = _kalman(residuals.ravel(), residuals.shape[1])
         # A variance that goes to 0 has no maximum to converge to; the filter is right all the same.
         fit = model.fit(disp=0, maxiter=200, cov_type="none", warn_convergence=False)
-        a, b = np.tanh(0.5 * fit.params[:2])
-        last = fit.predicted_state[:, -1], fit.predicted_state_cov[:, :, -1]
-        params = np.array([a, b, *np.exp(fit.params[2:])])
-        return replace(self, params=params, state=last[0], variance=last[1])
+        params = np.array([*np.tanh(0.5 * fit.params[:2]), *np.exp(fit.params[2:])])
+        return replace(self, params=params)._after(residuals)
 
-    def _later(self, residual: Float, features: Float) -> Float:
-        (_, b, _, q, r), n = self.params, len(residual)
-        state, variance, states = self.state, self.variance, np.zeros((n, 2))
-        turn, noise = np.diag([1.0, b]), np.diag([0.0, q])
-        for t in range(n):
+    def updated(self, history: Float, features: Float | None = None) -> Self:
+        """With the components at the end of these sessions."""
+        return self._after(self._inputs(history, features)[0])
+
+    def _after(self, residuals: Float) -> Self:
+        """With the components after residuals (D, n) of earlier sessions."""
+        a, b, q_eta, q_mu, _ = self.params
+        first = q_eta / max(1.0 - a**2, 1e-6), q_mu / max(1.0 - b**2, 1e-6)
+        state, variance = np.zeros(2), np.diag(first)  # stationary
+        turn, noise = np.diag([a, 1.0]), np.diag([q_eta, 0.0])
+        for residual in residuals:
+            _, state, variance = self._filtered(residual, state, variance)
+            state, variance = turn @ state, turn @ variance @ turn + noise
+        return replace(self, state=state, variance=variance)
+
+    def _filtered(
+        self, residual: Float, state: Float, variance: Float
+    ) -> tuple[Float, Float, Float]:
+        """Components before each interval, (n, 2), and after the session, with their variance."""
+        _, b, _, q, r = self.params
+        states, turn, noise = np.zeros((len(residual), 2)), np.diag([1.0, b]), np.diag([0.0, q])
+        for t, value in enumerate(residual):
             states[t] = state
-            if np.isfinite(residual[t]):
+            if np.isfinite(value):
                 total = variance.sum() + r
                 gain = variance.sum(axis=1) / total
-                state = state + gain * (residual[t] - state.sum())
+                state = state + gain * (value - state.sum())
                 variance = variance - total * np.outer(gain, gain)
             state, variance = turn @ state, turn @ variance @ turn + noise
-        ahead = np.maximum(np.arange(n) - np.arange(n)[:, None], 0)
-        return states[:, :1] + states[:, 1:] * b**ahead
+        return states, state, variance
+
+    def _later(self, residual: Float, features: Float, t: Int64, s: Int64) -> Float:
+        states, *_ = self._filtered(residual, self.state, self.variance)
+        return states[t, 0] + states[t, 1] * self.params[1] ** (s - t)
 
 
 def _kalman(values: Float, n: int) -> Any:
@@ -283,7 +320,7 @@ class Regression(Forecast):
 
     Attributes
     ----------
-    found : (p,)
+    params : (p,)
         Coefficients.
 
     Examples
@@ -296,34 +333,25 @@ class Regression(Forecast):
     [0.5, 0.5]
     """
 
-    found: Any = None
+    params: Any = None
     name = "regression"
 
     def _fitted(self, residuals: Float, features: Float) -> Self:
         x, y = _rows(residuals, features, self._design)
         square = x.T @ x
         square[np.diag_indices_from(square)] *= 1.0 + RIDGE
-        return replace(self, found=np.linalg.lstsq(square, x.T @ y)[0])
+        return replace(self, params=np.linalg.lstsq(square, x.T @ y)[0])
 
     def _design(self, now: Float, ahead: Any, place: Any) -> Float:
-        kept = [*(2.0 ** (-ahead / half) for half in KEPT), np.ones(len(now))]
+        kept = [*(2.0 ** (-ahead / half) for half in EFFECTS), np.ones(len(now))]
         return np.concatenate([now * one[:, None] for one in kept], axis=1)
 
     def _predicted(self, x: Float) -> Float:
-        return np.asarray(x @ self.found)
+        return np.asarray(x @ self.params)
 
-    def ahead(self, today: Float, features: Float | None = None) -> Float:
-        """The forecast of log y one interval ahead, (n,): the diagonal of `paths`."""
-        residual, given = self._inputs(today, features)
-        now, n = _known_now(residual, given), len(residual)
-        found = self._predicted(self._design(now, np.zeros(n), np.arange(n) / n))
-        return np.maximum(self.profile + found, np.log(self.floor))
-
-    def _later(self, residual: Float, features: Float) -> Float:
-        n = len(residual)
-        now, (t, s), later = _known_now(residual, features), np.triu_indices(n), np.zeros((n, n))
-        later[t, s] = self._predicted(self._design(now[t], 1.0 * (s - t), s / n))
-        return later
+    def _later(self, residual: Float, features: Float, t: Int64, s: Int64) -> Float:
+        now = _known_now(residual, features)
+        return self._predicted(self._design(now[t], 1.0 * (s - t), s / len(residual)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -338,7 +366,7 @@ class Boosting(Regression):
     >>> rng = np.random.default_rng(0)
     >>> signal = rng.normal(size=(30, 40, 1))
     >>> found = Boosting().fit(np.exp(np.abs(signal[:, :, 0])), signal)
-    >>> bool(found.paths(np.ones(40), 2 * np.ones((40, 1)))[5, 5] > 0.9)  # no line finds this
+    >>> bool(found.paths(np.ones(40), 2 * np.ones((40, 1)))[5, 5] > 0.9)  # no linear model does
     True
     """
 
@@ -346,20 +374,43 @@ class Boosting(Regression):
     name = "boosting"
 
     def _fitted(self, residuals: Float, features: Float) -> Self:
-        from sklearn.ensemble import HistGradientBoostingRegressor
-        from threadpoolctl import threadpool_limits
-
         x, y = _rows(residuals, features, self._design)
-        size: dict[str, Any] = {"max_iter": 60, "max_leaf_nodes": 15, "min_samples_leaf": 40}
-        size |= {"early_stopping": False, "random_state": 0}
-        trees = HistGradientBoostingRegressor(loss="quantile", quantile=self.level, **size)
-        with threadpool_limits(1):  # its threads spin where the cores are busy: 20 times as slow
-            return replace(self, found=trees.fit(x, y))
+        size = {"max_leaf_nodes": 15, "min_samples_leaf": 40}
+        return replace(self, params=Trees.grown(x, y, loss="quantile", quantile=self.level, **size))
 
     def _design(self, now: Float, ahead: Any, place: Any) -> Float:
         return np.column_stack([now, ahead, place])
 
     def _predicted(self, x: Float) -> Float:
+        return self.params.predict(x)
+
+
+class Trees(NamedTuple):
+    """Gradient boosting of sixty regression trees in one thread.
+
+    Threads of scikit-learn spin where the cores are busy, and are then 20 times as slow.
+
+    Examples
+    --------
+    >>> x = np.linspace(-1.0, 1.0, 200)[:, None]
+    >>> Trees.grown(x, np.sign(x[:, 0])).predict(np.array([[-0.5], [0.5]])).round(1).tolist()
+    [-1.0, 1.0]
+    """
+
+    found: Any
+
+    @classmethod
+    def grown(cls, x: Float, y: Float, **how: Any) -> Self:
+        """Fitted to targets y (m,) of regressors x (m, k); `how` is of scikit-learn."""
+        from sklearn.ensemble import HistGradientBoostingRegressor
+        from threadpoolctl import threadpool_limits
+
+        same: Any = {"max_iter": 60, "early_stopping": False, "random_state": 0}
+        with threadpool_limits(1):
+            return cls(HistGradientBoostingRegressor(**same, **how).fit(x, y))
+
+    def predict(self, x: Float) -> Float:
+        """Of regressors (m, k), (m,)."""
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1):
@@ -395,7 +446,7 @@ class Liquidity(Record):
 
     @classmethod
     def fit(cls, days: Sequence[Ladder], kind: Forecast, tick: float = 0.0) -> Self:
-        """Both by forecasts of one kind, fitted to some days; no spread below the tick."""
+        """Both by forecasts of one kind, fitted to some days; no half-spread below half a tick."""
         spread, depth, known = (np.array(one) for one in zip(*map(_seen, days), strict=True))
         by_spread = replace(kind, floor=0.5 * tick).fit(spread, known)
         return cls(by_spread, replace(kind, floor=0.0).fit(depth, known))
@@ -405,6 +456,11 @@ class Liquidity(Record):
         models = (self.spread, self.depth)
         spread, depth = (replace(one, profile=np.roll(one.profile, -shift)) for one in models)
         return type(self)(spread, depth)
+
+    def updated(self, days: Sequence[Ladder]) -> Self:
+        """The same with what some earlier days say of the next one, see `Forecast.updated`."""
+        spread, depth, known = (np.array(one) for one in zip(*map(_seen, days), strict=True))
+        return type(self)(self.spread.updated(spread, known), self.depth.updated(depth, known))
 
     def paths(self, seen: Ladder, n_intervals: int) -> tuple[Float, Float]:
         """Log half-spread and depth of the day's n intervals, (t, n) each; row k uses books 0 to k.
@@ -441,7 +497,7 @@ def book_features(day: Ladder) -> Float:
 
 
 def one_earlier(features: Float) -> Float:
-    """Rows (n, k) one later, the first one unknown: of a book before it is seen."""
+    """Features (n, k) shifted by one interval, the first unknown: of the book before."""
     return np.vstack([np.full((1, features.shape[1]), np.nan), features[:-1]])
 
 

@@ -10,6 +10,7 @@ from numpy.linalg import matrix_rank
 from research_lib.checks import Float
 from research_lib.config import Record
 from research_lib.evaluation.executions import Ladder
+from research_lib.evaluation.forecast import Trees
 from research_lib.market.book import side_sign
 
 SIGNALS = ("imbalance", "order flow")  # of those of a ladder
@@ -89,12 +90,12 @@ class MidForecast(Record):
             how = {"cov_type": "cluster", "cov_kwds": {"groups": day[rows]}}
         while used:
             fit = OLS(move[rows], known[rows][:, used]).fit(use_t=True, **how)
-            apart = (fit.conf_int() * np.sign(fit.params)[:, None] > 0).all(axis=1)
-            if apart.all():
+            identified = (fit.conf_int() * np.sign(fit.params)[:, None] > 0).all(axis=1)
+            if identified.all():
                 found, errors = np.zeros(k), np.full(k, np.nan)
                 found[used], errors[used] = fit.params, fit.bse
                 return cls(found, errors, f"{' and '.join(names[j] for j in used)} of {source}")
-            used = [j for j, is_known in zip(used, apart, strict=True) if is_known]
+            used = [j for j, is_known in zip(used, identified, strict=True) if is_known]
         return cls.none(f"neither {' nor '.join(names)} is identified over {source}", k)
 
     def expected(self, signals: Float) -> Float:
@@ -114,29 +115,25 @@ class BoostedMid(Record):
     --------
     >>> z = np.random.default_rng(0).normal(size=(2, 500, 1))
     >>> found = BoostedMid.of(np.abs(z[:, :, 0]), z)
-    >>> bool(found.expected(np.array([[-1.5]]))[0] > 1.0)  # no line finds this
+    >>> bool(found.expected(np.array([[-1.5]]))[0] > 1.0)  # no linear model does
     True
     """
 
-    trees: Any
+    trees: Trees
+    scale: float
 
     @classmethod
     def of(cls, moves: Sequence[Float], signals: Sequence[Float]) -> Self:
-        """Fit moves (t,) relative to the mid on signals (t, k), one pair a day."""
-        from sklearn.ensemble import HistGradientBoostingRegressor
-        from threadpoolctl import threadpool_limits
-
+        """Fit moves (t,) relative to the mid on signals (t, k), one pair a day; NaN is left out."""
         move, known = np.concatenate(moves), np.concatenate(signals)
-        rows, size = np.isfinite(move), dict(max_iter=60, max_leaf_nodes=8, learning_rate=0.05)
-        trees = HistGradientBoostingRegressor(**size, early_stopping=False, random_state=0)
-        scale = float(np.std(move[rows])) or 1.0
-        with threadpool_limits(1):  # as in `Boosting`
-            return cls((trees.fit(known[rows], move[rows] / scale), scale))
+        rows = np.isfinite(move)
+        scale = float(np.std(move[rows])) or 1.0  # the trees' tolerances are absolute
+        how = {"max_leaf_nodes": 8, "learning_rate": 0.05}
+        return cls(Trees.grown(known[rows], move[rows] / scale, **how), scale)
 
     def expected(self, signals: Float) -> Float:
         """Expected move relative to the mid, (t,), of signals (t, k)."""
-        trees, scale = self.trees
-        return scale * np.asarray(trees.predict(signals), float)
+        return self.scale * self.trees.predict(signals)
 
 
 @dataclass(frozen=True, eq=False)

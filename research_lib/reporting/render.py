@@ -13,7 +13,14 @@ from research_lib.reporting.pages import PageError
 from research_lib.reporting.parameters import Project
 from research_lib.wording import p_value, significant
 
-FORECAST_COLUMNS = ["spread_%", "depth_%", "volume_%", "volatility_%", "cost_bps"]
+FORECAST_COLUMNS = [
+    "spread_%",
+    "depth_%",
+    "volume_%",
+    "volatility_%",
+    "cost_bps",
+    "without selection_bps",
+]
 # What the index quotes, of every section and of those that have a table.
 QUOTED = {
     "": "answer symbol synthetic",

@@ -287,7 +287,8 @@ class ForecastResults(Results):
     n_sessions : int
         Evaluated.
     profile_bps : float
-        Expected cost of the adaptive strategy with the profile of earlier sessions.
+        Expected cost of the adaptive strategy with the profile of earlier sessions, and without a
+        forecast of the mid.
     best : str
         The cheapest forecast of spread and depth, controls apart.
     best_bps, best_lower_bps, best_upper_bps : float
@@ -295,7 +296,7 @@ class ForecastResults(Results):
     oracle_bps : float
         That of spread and depth known beforehand.
     chosen : str
-        What the earlier sessions would have chosen before the last one.
+        The forecast of the mid that earlier sessions would have chosen before the last one.
     mid_bps, mid_lower_bps, mid_upper_bps : float
         Difference of the forecast of the mid in use to none.
     mid_oracle_bps : float

@@ -28,6 +28,7 @@ from research_lib.studies.forecasts import controls as controls
 from research_lib.studies.forecasts import error_table as error_table
 from research_lib.studies.forecasts import forecast_costs as forecast_costs
 from research_lib.studies.forecasts import forecast_errors as forecast_errors
+from research_lib.studies.forecasts import given_liquidity as given_liquidity
 from research_lib.studies.forecasts import nested_choice as nested_choice
 from research_lib.studies.forecasts import ratio_interval as ratio_interval
 from research_lib.studies.forecasts import session_costs as session_costs

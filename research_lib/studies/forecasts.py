@@ -2,7 +2,7 @@
 
 # ruff: noqa: I001  (several names a line)
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -18,17 +18,19 @@ from research_lib.evaluation import Liquidity, MeanInterval, Prior, Regression, 
 from research_lib.evaluation import holm, mean_interval, order_costs, walk_forward
 from research_lib.evaluation.executions import Filled, fill_schedule
 from research_lib.evaluation.forecast import book_features, one_earlier
-from research_lib.evaluation.priors import Fit
+from research_lib.evaluation.priors import SIDES, Fit
 from research_lib.evaluation.strategies import Order, Strategy
 from research_lib.market.book import BookSnapshots
+from research_lib.market.sessions import Int64
 from research_lib.studies.experiment import Experiment, Sessions
 from research_lib.wording import significant
 
-LEVELS = (0.1, 0.9)  # quantiles that are scored: 80 % lie between them
+QUANTILES = (0.1, 0.9)  # that are scored
 BOOK_QUANTITIES = ("spread", "depth")  # seen at the start of an interval; others at its end
 STEPS = 12  # of an interval, for its volatility
 IN_USE = "weighted shapes"  # forecast of liquidity of the adaptive strategy
-STILL = 0.01  # root mean squared error of log y below which nothing is compared
+MID_IN_USE = "two signals (in use)"  # its forecast of the mid
+MIN_RMSE = 0.01  # root mean squared error of log y below which nothing is compared
 MIN_CHOICE = 5  # sessions that forecasts are fitted on, and priced on, before one is chosen
 
 
@@ -37,31 +39,27 @@ class Yesterday(SessionProfile):
 
     name = "yesterday"
 
+    def updated(self, history: Float, features: Float | None = None) -> Self:
+        """Of the last session of the history."""
+        known = None if features is None else features[-1]
+        missed = np.nan_to_num(self.errors_of(history[-1], known))
+        return replace(self, profile=self.profile + missed)
+
     def fit(self, history: Float, features: Float | None = None) -> Self:
         """Of the last session of the history."""
-        mean = super().fit(history, features)
-        last = np.asarray(history, float)[-1]
-        known = np.isfinite(last) & (last >= 0)
-        log = np.log(np.maximum(last, mean.floor), where=known, out=mean.profile.copy())
-        return replace(mean, profile=log)
+        return super().fit(history, features).updated(history, features)
 
 
 @dataclass(frozen=True, eq=False)
 class Stale(Regression):
-    """Control: the regression, with nothing known of the last `lag` intervals."""
+    """Control: the regression, knowing nothing of the last `lag` intervals."""
 
     lag: int = 60
     name = "one hour stale"
 
-    def ahead(self, today: Float, features: Float | None = None) -> Float:
-        """The diagonal of `paths`."""
-        return np.diag(self.paths(today, features))
-
-    def paths(self, today: Float, features: Float | None = None) -> Float:
-        """Row t is that of `lag` intervals before, at least the first."""
-        rows = np.maximum(np.arange(len(self.profile)) - self.lag, 0)
-        before = super().paths(today, features)[rows]
-        return np.where(np.tri(len(rows), k=-1, dtype=bool), np.nan, before)
+    def _later(self, residual: Float, features: Float, t: Int64, s: Int64) -> Float:
+        known = np.vstack([np.zeros((1, features.shape[1])), features[1:]])  # the opening neither
+        return super()._later(residual, known, np.maximum(t - self.lag, 0), s)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,24 +84,47 @@ class Shuffled(Regression):
         return super().paths(*self.other)
 
 
+class Constant(SessionProfile):
+    """Control: the mean of all earlier intervals, whatever the time of day."""
+
+    name = "constant"
+
+    def fit(self, history: Float, features: Float | None = None) -> Self:
+        """Of all intervals."""
+        fitted = super().fit(history, features)
+        return replace(fitted, profile=np.full_like(fitted.profile, fitted.profile.mean()))
+
+
 class Oracle(SessionProfile):
     """Control: what comes, known beforehand."""
 
     name = "oracle"
 
-    def _later(self, residual: Float, features: Float) -> Float:
-        return np.tile(np.nan_to_num(residual), (len(residual), 1))
+    def _later(self, residual: Float, features: Float, t: Int64, s: Int64) -> Float:
+        return np.nan_to_num(residual)[s]
 
 
 def controls(minutes: float) -> list[Forecast]:
-    """Yesterday, another session, nothing of the last hour, and everything.
+    """No time of day, yesterday, another session, nothing of the last hour, and everything.
 
     Examples
     --------
     >>> [one.name for one in controls(1.0)]
-    ['yesterday', 'shuffled sessions', 'one hour stale', 'oracle']
+    ['constant', 'yesterday', 'shuffled sessions', 'one hour stale', 'oracle']
     """
-    return [Yesterday(), Shuffled(), Stale(lag=round(60.0 / minutes)), Oracle()]
+    return [Constant(), Yesterday(), Shuffled(), Stale(lag=round(60.0 / minutes)), Oracle()]
+
+
+def rolling(n: int, first: int, refit: int, window: int) -> Iterator[tuple[slice, list[int]]]:
+    """The last `window` sessions before each refit, and those forecast until the next one.
+
+    Examples
+    --------
+    >>> list(rolling(5, 2, 2, 10))
+    [(slice(0, 2, None), [2, 3]), (slice(0, 4, None), [4])]
+    """
+    for at in range(first, n, refit):
+        yield slice(max(at - window, 0), at), list(range(at, min(at + refit, n)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,8 +215,10 @@ def _volatility(sessions: Sessions) -> Float:
     grid = books.time[:, None] + np.arange(parts + 1) * (step // parts)
     at = np.searchsorted(time, grid, "right") - 1
     moves = np.diff(np.log(np.where(at >= 0, mid[at], np.nan)), axis=1)
-    moves[np.diff(at >= 0, axis=1)] = np.nan
-    return np.sqrt((moves**2).sum(axis=1)).reshape(-1, n)
+    found = np.sqrt((moves**2).sum(axis=1)).reshape(-1, n)
+    if parts == 1:  # no book shows the end of the last interval
+        found[:, -1] = np.nan
+    return found
 
 
 def forecast_errors(
@@ -229,20 +252,23 @@ def forecast_errors(
     >>> forecast_errors(panel, 6, FORECASTS[:2]).groupby("forecast")["inside"].count().to_dict()
     {'profile': 8, 'scaled profile': 8}
     """
-    rows, n_days = [], len(panel.start)
-    due = [(name, d) for name in panel.quantities for d in range(first, n_days, refit)]
-    for name, at in tqdm(due, "fits of forecasts", leave=False):
+    rows, blocks = [], [*rolling(len(panel.start), first, refit, window)]
+    due = [(name, *block) for name in panel.quantities for block in blocks]
+    for name, past, days in tqdm(due, "fits of forecasts", leave=False):
         values, features, floor = panel.inputs(name)
-        past = slice(max(at - window, 0), at)
         for kind in (replace(one, floor=floor) for one in kinds):
             fitted, bounds = _bounded(kind, values[past], features[past])
-            for d in range(at, min(at + refit, n_days)):
-                error = fitted.errors_of(values[d], features[d])
-                ends = [one.quantiles(values[d], [a], features[d])[0] for a, one in bounds]
-                ends = ends or [np.full(len(error), np.inf)] * len(LEVELS)
-                log = error + fitted.ahead(values[d], features[d])
+            for d in (d for d in days if np.isfinite(values[d]).any()):  # not one of a halt
+                seen = slice(max(d - window, 0), d)
+                given, known = values[d], (values[seen], features[seen])
+                error = fitted.updated(*known).errors_of(given, features[d])
+                ends = [
+                    one.updated(*known).quantiles(given, [level], features[d])[0]
+                    for level, one in bounds
+                ]
+                miss = np.log(np.maximum(given, fitted.floor) / ends) if ends else None
                 row = {"quantity": name, "forecast": kind.name, "session": d}
-                rows.append(row | _scores(error, log, np.log(ends)))
+                rows.append(row | _scores(error, miss))
     return pd.DataFrame(rows)
 
 
@@ -253,23 +279,25 @@ def _bounded(
     if type(kind) not in map(type, FORECASTS):  # a control
         return kind.fit(values, features), []
     if isinstance(kind, Boosting):
-        of = [replace(kind, level=level).calibrated(values, features) for level in LEVELS]
-        return kind.fit(values, features), list(zip(LEVELS, of, strict=True))
+        of = [replace(kind, level=level).calibrated(values, features) for level in QUANTILES]
+        return kind.fit(values, features), list(zip(QUANTILES, of, strict=True))
     fitted = kind.calibrated(values, features)
-    return fitted, [(level, fitted) for level in LEVELS]
+    return fitted, [(level, fitted) for level in QUANTILES]
 
 
-def _scores(error: Float, log: Float, ends: Float) -> dict[str, float]:
-    """Means over the known intervals of (n,) errors, log values, and quantiles (2, n)."""
+def _scores(error: Float, miss: Float | None) -> dict[str, Any]:
+    """Means over the known intervals of errors (n,) and of log values less quantiles (2, n)."""
     known = np.isfinite(error)
-    error, miss = error[known], (log - ends)[:, known]
-    level = np.array(LEVELS)[:, None]
-    row: dict[str, Any] = {"mape": np.mean(np.abs(np.expm1(-error))), "square": np.mean(error**2)}
+    row: dict[str, Any] = {
+        "mape": np.mean(np.abs(np.expm1(-error[known]))),
+        "square": np.mean(error[known] ** 2),
+    }
     row["pinball"] = row["inside"] = np.nan
-    if np.isfinite(miss).all():  # else there are too few sessions to know errors
+    if miss is not None and np.isfinite(miss[:, known]).all():  # else no errors are known
+        miss, level = miss[:, known], np.array(QUANTILES)[:, None]
         row["pinball"] = np.mean(np.maximum(level * miss, (level - 1.0) * miss))
         row["inside"] = np.mean((miss[0] >= 0) & (miss[1] <= 0))
-    return {name: float(value) for name, value in row.items()}
+    return row
 
 
 def error_table(errors: pd.DataFrame, benchmark: str = "profile") -> pd.DataFrame:
@@ -292,26 +320,41 @@ def error_table(errors: pd.DataFrame, benchmark: str = "profile") -> pd.DataFram
     >>> error_table(pd.DataFrame(rows, columns=names))["difference_%"].round(9).tolist()
     [0.0, -50.0]
     """
-    tables = []
+    tables, models = [], [one.name for one in FORECASTS]
     for name, own in errors.groupby("quantity", sort=False):
-        losses = own.pivot_table("square", "session", "forecast", sort=False)
-        by_session = losses[own["forecast"].unique()]
-        base = by_session[benchmark]
+        names = own["forecast"].unique()
+        losses = own.pivot_table("square", "session", "forecast", sort=False)[names]
         means = own.groupby("forecast", sort=False)[["mape", "square", "pinball", "inside"]].mean()
-        moves = base.mean() > STILL**2  # a spread of one tick has no errors to compare
-        none = MeanInterval(np.nan, np.nan, np.nan, np.nan, len(base))
-        gaps = (by_session[one] - base for one in by_session)
-        found = [ratio_interval(gap, base) if moves else none for gap in gaps]
-        ends = [(one.mean, one.lower, one.upper, one.p_value) for one in found]
-        table = pd.DataFrame(ends, means.index, ["difference_%", "lower_%", "upper_%", "p"])
+        base = losses[benchmark]
+        # A quantity that hardly moves, as a spread of one tick, has no errors to compare.
+        varies = base.mean() > MIN_RMSE**2
+        gaps = {one: (losses[one] - base) if varies else np.nan * base for one in names}
+        found = {one: ratio_interval(gap, base) for one, gap in gaps.items()}
+        apart = [one for one in names if one not in models]
+        table = _with_tests(found, "%", benchmark, losses if varies else losses[:0], apart)
         table.insert(0, "mape_%", 100.0 * means["mape"])
         table.insert(1, "log_rmse", np.sqrt(means["square"]))
-        table["p_holm"] = holm(table["p"].drop(benchmark)).reindex(table.index)
-        models = [one.name for one in FORECASTS if one.name in by_session]
-        table["kept"] = confidence_set(by_session[models] if moves else by_session[:0])
         table[["pinball", "inside_%"]] = means[["pinball", "inside"]] * [1.0, 100.0]
-        tables.append(pd.concat({name: table.drop(columns="p")}, names=["quantity"]))
+        tables.append(pd.concat({name: table}, names=["quantity"]))
     return pd.concat(tables)
+
+
+def _with_tests(
+    found: Mapping[str, MeanInterval], unit: str, benchmark: str, losses: pd.DataFrame,
+    apart: Sequence[str],
+) -> pd.DataFrame:  # fmt: skip
+    """Differences to a benchmark with limits, Holm's p-values and the model confidence set.
+
+    Of the last two the controls `apart` are no part.
+    """
+    columns = [f"difference_{unit}", f"lower_{unit}", f"upper_{unit}", "p_holm"]
+    ends = [(one.mean, one.lower, one.upper, one.p_value) for one in found.values()]
+    table = pd.DataFrame(ends, pd.Index(found, name="forecast"), columns)
+    table.loc[benchmark, columns[1:]] = np.nan
+    tested = table["p_holm"].drop([benchmark, *apart])
+    table["p_holm"] = holm(tested).reindex(table.index)
+    table["kept"] = confidence_set(losses.drop(columns=list(apart)))
+    return table
 
 
 def ratio_interval(top: ArrayLike, bottom: ArrayLike) -> MeanInterval:
@@ -328,9 +371,10 @@ def ratio_interval(top: ArrayLike, bottom: ArrayLike) -> MeanInterval:
     (200.0, 200.0, 200.0)
     """
     above, below = np.asarray(top, float), np.asarray(bottom, float)
-    mean = below.mean() or np.nan
-    ratio = above.mean() / mean
-    return mean_interval(100.0 * (ratio + (above - ratio * below) / mean))
+    if np.isnan(above).any() or not below.any():
+        return MeanInterval(np.nan, np.nan, np.nan, np.nan, len(above))
+    ratio = above.mean() / below.mean()
+    return mean_interval(100.0 * (ratio + (above - ratio * below) / below.mean()))
 
 
 def confidence_set(losses: pd.DataFrame, size: float = 0.1) -> pd.Series:
@@ -416,33 +460,83 @@ def vwap_strategies(
     found = []
     for kind in tqdm(kinds, "forecasts of volume", leave=False):
         given = {}
-        for at in range(first, len(panel.start), refit):
-            past = slice(max(at - window, 0), at)
+        for past, days in rolling(len(values), first, refit, window):
             fitted = kind.fit(values[past], features[past])
-            for d in range(at, min(at + refit, len(panel.start))):
-                given[int(panel.start[d])] = vwap_fractions(fitted.paths(values[d], features[d]))
+            for d in days:
+                seen = slice(max(d - window, 0), d)
+                today = fitted.updated(values[seen], features[seen])
+                given[int(panel.start[d])] = vwap_fractions(today.paths(values[d], features[d]))
         found.append(GivenFractions(f"VWAP, {kind.name}", given))
     return found
 
 
+@dataclass(frozen=True, eq=False)
+class GivenLiquidity(Record):
+    """Forecasts of spread and depth by side and session, in the place of one for all.
+
+    Attributes
+    ----------
+    models : mapping of (side, a session's first time in int64 ns) to Liquidity
+    """
+
+    models: Mapping[tuple[str, int], Liquidity]
+
+    def paths(self, seen: Ladder, n_intervals: int) -> tuple[Float, Float]:
+        """As of the session's own `Liquidity`."""
+        return self.models[seen.side, int(seen.time[0])].paths(seen, n_intervals)
+
+
+def given_liquidity(
+    sessions: Sessions, kind: Forecast, first: int, refit: int, window: int
+) -> GivenLiquidity:
+    """Fitted on at most `window` earlier sessions every `refit` sessions, and updated in between.
+
+    Examples
+    --------
+    >>> from research_lib.market import Session, preset
+    >>> market, rng = preset("thin_stock", Session(13)), np.random.default_rng(0)
+    >>> sessions = Sessions.drawn(market, 4, 5, rng)
+    >>> len(given_liquidity(sessions, SessionProfile(), 2, 1, 10).models)  # two of either side
+    4
+    """
+    models, n = {}, sessions.session.n_intervals
+    for side in SIDES:
+        days = Ladder.of(sessions.books, side).by_day(n)
+        for past, block in rolling(len(days), first, refit, window):
+            fitted = Liquidity.fit(days[past], kind, sessions.tick)
+            for d in block:
+                today = fitted.updated(days[max(d - window, 0) : d])
+                models[side, int(days[d].time[0])] = today
+    return GivenLiquidity(models)
+
+
 def adaptive_orders(
-    experiment: Experiment, kinds: Sequence[Forecast], mids: Mapping[str, Any],
+    experiment: Experiment, shapes: Mapping[str, Any], mids: Mapping[str, Any] | None = None,
     others: Sequence[Strategy] = (),
 ) -> list[Execution]:  # fmt: skip
     """Every order by the adaptive strategy under each forecast of liquidity, and of the mid.
 
-    Named as the forecast; "weighted shapes" is the one in use. Forecasts `mids` are used with these
-    shapes and called "mid: ...".
+    Parameters
+    ----------
+    experiment : Experiment
+    shapes : mapping of name to what `Adaptive.shapes` may be
+        Beside "weighted shapes", the ones in use; without a forecast of the mid, which would hide
+        what they do.
+    mids : mapping of name to what `Adaptive.mid_forecast` may be, optional
+        With weighted shapes; called "mid: name". That in use is among them.
+    others : sequence of Strategy
+        On the same orders.
     """
 
     def make(prior: Prior) -> list[Strategy]:
         (base,) = (one for one in experiment.strategies(prior) if isinstance(one, Adaptive))
-        made: list[Strategy] = [replace(base, name=IN_USE)]
-        for kind in kinds:
-            shapes = Liquidity.fit(prior.days, kind, experiment.sessions.tick)
-            made.append(replace(base, name=kind.name, shapes=shapes))
-        by_mid = [replace(base, name=f"mid: {key}", mid_forecast=mids[key]) for key in mids]
-        return [*made, *by_mid, *others]
+        bare = replace(base, name=IN_USE, mid_forecast=None)
+        by_shape = [replace(bare, name=name, shapes=one) for name, one in shapes.items()]
+        by_mid = [
+            replace(bare, name=f"mid: {name}", mid_forecast=one)
+            for name, one in {MID_IN_USE: base.mid_forecast, **(mids or {})}.items()
+        ]
+        return [bare, *by_shape, *by_mid, *others]
 
     size = experiment.total_shares
     how: dict[str, Any] = {"sizes": [size], "max_shares": experiment.cap * size, "make": make}
@@ -450,11 +544,20 @@ def adaptive_orders(
     return [one for one in done if not one.name.startswith("perfect foresight")]
 
 
-def session_costs(experiment: Experiment, orders: Sequence[Execution]) -> pd.DataFrame:
-    """Expected cost of each strategy in each session, both sides averaged, bps, (D, strategies)."""
+def session_costs(
+    experiment: Experiment, orders: Sequence[Execution]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Expected cost of each strategy in each session, both sides averaged, bps, (D, strategies).
+
+    In all, and without selection: what is paid for liquidity, and what the order itself moves.
+    """
     rows = order_costs(orders, experiment.headline, experiment.sessions.states)
     names = list(dict.fromkeys(rows["strategy"]))
-    return rows.pivot_table("total_bps", "start", "strategy")[names]
+    rows["paid_bps"] = rows["total_bps"] - rows["selection_bps"]
+    total, paid = (
+        rows.pivot_table(one, "start", "strategy")[names] for one in ("total_bps", "paid_bps")
+    )
+    return total, paid
 
 
 def forecast_costs(costs: pd.DataFrame, benchmark: str, apart: Sequence[str] = ()) -> pd.DataFrame:
@@ -472,15 +575,10 @@ def forecast_costs(costs: pd.DataFrame, benchmark: str, apart: Sequence[str] = (
     >>> forecast_costs(costs, "profile")["difference_bps"].to_dict()
     {'profile': 0.0, 'oracle': -0.5}
     """
-    found = [mean_interval(costs[one] - costs[benchmark]) for one in costs]
-    ends = [(one.mean, one.lower, one.upper, one.p_value) for one in found]
-    columns = ["difference_bps", "lower_bps", "upper_bps", "p"]
-    table = pd.DataFrame(ends, costs.columns, columns)
-    table.loc[benchmark, columns[1:]] = np.nan
-    table["p_holm"] = holm(table.pop("p").drop(benchmark)).reindex(table.index)
-    table["kept"] = confidence_set(costs.drop(columns=list(apart)))
+    found = {one: mean_interval(costs[one] - costs[benchmark]) for one in costs}
+    table = _with_tests(found, "bps", benchmark, costs, apart)
     table.insert(0, "total_bps", costs.mean())
-    return table.rename_axis("forecast")
+    return table
 
 
 def nested_choice(costs: pd.DataFrame, default: str) -> pd.Series:
@@ -535,7 +633,7 @@ def choose_forecast(
     >>> choose_forecast(Experiment(sessions, known, costs, 2_000.0, 0.2), curve, 8)[1]
     'weighted shapes, as 8 earlier sessions are too few to choose by'
     """
-    from scipy.stats import t as student
+    from scipy.stats import ttest_1samp
 
     half = fit_days // 2
     if half < MIN_CHOICE:
@@ -543,16 +641,16 @@ def choose_forecast(
     early = replace(experiment.sessions, books=experiment.sessions.before(fit_days))
     known = early.late(early.known(curve, fit_days=half, refit_days=fit_days), latency)
     tried = replace(experiment, sessions=early, known=known)
-    costs = session_costs(tried, adaptive_orders(tried, FORECASTS, {}))
+    shapes = {one.name: given_liquidity(early, one, half, fit_days, half) for one in FORECASTS}
+    costs, _ = session_costs(tried, adaptive_orders(tried, shapes))
     gains = costs.drop(columns=IN_USE).rsub(costs[IN_USE], axis=0)
-    below = gains.mean() - student.isf(0.025, len(gains) - 1) * gains.sem() > 0.0
+    # A forecast that decides as the one in use has gains of 0 and no interval.
+    below = np.nan_to_num(ttest_1samp(gains, 0.0).confidence_interval().low) > 0.0
     what = f"of {len(gains)} earlier sessions, after a fit to {half}"
     if not below.any():
-        return (
-            experiment,
-            f"{IN_USE}, as no other one is cheaper beyond its interval on the last {what}",
-        )
+        none = "as no other one is cheaper beyond its interval on the last"
+        return experiment, f"{IN_USE}, {none} {what}"
     name = gains.mean()[below].idxmax()
     (chosen,) = (one for one in FORECASTS if one.name == name)
-    found = replace(experiment, forecast=chosen)
-    return found, f"{name}, {significant(gains[name].mean())} bps cheaper on the last {what}"
+    said = f"{name}, {significant(gains[name].mean())} bps cheaper on the last {what}"
+    return replace(experiment, forecast=chosen), said

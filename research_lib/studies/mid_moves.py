@@ -15,11 +15,11 @@ from research_lib.evaluation.executions import level_flow
 from research_lib.evaluation.mid_forecast import SIGNALS
 from research_lib.market import BookSnapshots
 from research_lib.studies.experiment import Sessions
-from research_lib.studies.forecasts import ratio_interval
+from research_lib.studies.forecasts import MID_IN_USE, ratio_interval, rolling
 
 HORIZONS = (5.0, 60.0, 300.0)  # seconds: of flow before a forecast, and of moves after it
 LATENCIES = (0.0, 1.0, 10.0)  # seconds
-MODELS = ("two signals (in use)", "regression", "boosting")
+MODELS = (MID_IN_USE, "regression", "boosting")
 CHECKS = ("yesterday", "shuffled sessions", "one hour stale")
 
 
@@ -36,8 +36,9 @@ class MidPanel(Record):
         over the interval before; where every state is known order flow of books and of trades and
         the move over 5, 60 and 300 s before.
     moves : mapping of (horizon, latency) in seconds to (D, n)
-        Relative move from the latency on over the horizon; NaN where unknown. A horizon shorter
-        than the usual time between states is left out.
+        Relative move from the latency on over the horizon (5, 60 and 300 s, and one interval); NaN
+        where it does not end within the session's states. A horizon shorter than the usual time
+        between states is left out.
     minutes : float
         Of an interval.
 
@@ -72,11 +73,16 @@ class MidPanel(Record):
             kinds = ("order flow", "trades", "move")[-columns[-1].shape[1] :]
             names += [f"{kind} over {window:g} s" for kind in kinds]
         signals = np.nan_to_num(np.column_stack(columns)).reshape(len(days), n, -1)
-        moves = {}
+        early = np.arange(n) * step < max(HORIZONS if dense else [step])
+        signals[:, early, days[0].signals.shape[1] :] = 0.0  # windows over the night
+        # A move ends within its session: no forecast is fitted to the next one's.
+        closing = np.searchsorted(states.time, books.time[n - 1 :: n] + round(1e9 * step)) - 1
+        last, moves = np.repeat(states.time[closing], n), {}
         for latency in LATENCIES if gap <= 1.0 else LATENCIES[:1]:
             base = books.mid if not latency else mids_after(states, books.time, latency)
-            for horizon in (h for h in HORIZONS if h >= gap):
+            for horizon in sorted({*(h for h in HORIZONS if h >= gap), step}):
                 later = mids_after(states, books.time, latency + horizon)
+                later[books.time + round(1e9 * (latency + horizon)) > last] = np.nan
                 moves[horizon, latency] = (later / base - 1.0).reshape(-1, n)
         return cls(books.time[::n], names, signals, moves, step / 60.0)
 
@@ -107,7 +113,7 @@ def _net(time: Any, flow: Float, since: Any, until: Any) -> Float:
 
 
 def mid_forecasts(
-    panel: MidPanel, first: int, horizon: float, latency: float = 0.0, refit: int = 1,
+    panel: MidPanel, first: int, horizon: float, *, latency: float = 0.0, refit: int = 1,
     window: int = 60,
 ) -> dict[str, Float]:  # fmt: skip
     """Moves forecast in each session from `first` on by each model and control, (D, n) each.
@@ -127,21 +133,20 @@ def mid_forecasts(
     """
     moves, signals = panel.moves[horizon, latency], panel.signals
     found = {name: np.full(moves.shape, np.nan) for name in (*MODELS, *CHECKS)}
-    shifted: Any = np.roll(signals.reshape(moves.size, -1), round(60.0 / panel.minutes), axis=0)
-    stale = shifted.reshape(signals.shape)
-    for at in range(first, len(moves), refit):
-        past, now = slice(max(at - window, 0), at), slice(at, at + refit)
+    lag = round(60.0 / panel.minutes)
+    stale = np.zeros_like(signals)  # nothing of today is known in its first hour
+    stale[:, lag:] = signals[:, : signals.shape[1] - lag]
+    for past, days in rolling(len(moves), first, refit, window):
         own: tuple[list[Float], list[Float]] = [*moves[past]], [*signals[past]]
         two = MidForecast.of(own[0], [one[:, :2] for one in own[1]], "", SIGNALS)
         line, trees = MidForecast.of(*own, "", panel.names), BoostedMid.of(*own)
-        shown = signals[now]
+        shown = signals[days]
         made = [two.expected(shown[:, :, :2]), line.expected(shown)]
         made.append(trees.expected(shown.reshape(-1, shown.shape[2])).reshape(shown.shape[:2]))
         middle = np.broadcast_to(own[1][len(own[1]) // 2], shown.shape)
-        made += [moves[at - 1 : at - 1 + len(shown)], line.expected(middle)]
-        made.append(line.expected(stale[now]))
+        made += [moves[np.array(days) - 1], line.expected(middle), line.expected(stale[days])]
         for name, one in zip(found, made, strict=True):
-            found[name][now] = one
+            found[name][days] = one
     return found
 
 
@@ -176,8 +181,8 @@ def skill(forecast: Float, moves: Float) -> dict[str, float]:
     }  # fmt: skip
 
 
-def skill_table(panel: MidPanel, first: int, refit: int = 1) -> pd.DataFrame:
-    """`skill` of every model and control by horizon, and of the models by latency over 60 s.
+def skill_table(panel: MidPanel, first: int, refit: int = 1, window: int = 60) -> pd.DataFrame:
+    """`skill` of every model and control by horizon, and of the models also by latency.
 
     Returns
     -------
@@ -195,7 +200,8 @@ def skill_table(panel: MidPanel, first: int, refit: int = 1) -> pd.DataFrame:
     rows = {}
     for horizon, latency in tqdm(panel.moves, "forecasts of the mid", leave=False):
         moves = panel.moves[horizon, latency]
-        made = mid_forecasts(panel, first, horizon, latency, refit) | {"oracle": moves}
+        how: dict[str, Any] = {"latency": latency, "refit": refit, "window": window}
+        made = mid_forecasts(panel, first, horizon, **how) | {"oracle": moves}
         for name, one in made.items():
             if not latency or name in MODELS:
                 rows[horizon, latency, name] = skill(one[first:], moves[first:])
@@ -212,8 +218,8 @@ def given_moves(panel: MidPanel, forecasts: Mapping[str, Float]) -> dict[str, Gi
     >>> given_moves(panel, {"none": np.zeros((1, 2))})["none"].by_start
     {5: array([0., 0.])}
     """
-    known = {name: np.nan_to_num(one) for name, one in forecasts.items()}
+    starts = [int(at) for at in panel.start]
     return {
-        name: GivenMoves({int(at): row for at, row in zip(panel.start, one, strict=True)})
-        for name, one in known.items()
+        name: GivenMoves(dict(zip(starts, np.nan_to_num(one), strict=True)))
+        for name, one in forecasts.items()
     }

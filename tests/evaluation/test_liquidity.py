@@ -82,10 +82,8 @@ def test_rows_look_ahead_from_their_own_interval(
 def test_no_forecast_lies_below_the_floor_and_zeros_count_as_it(kind: Forecast) -> None:
     values = np.exp(_components(12, 3))
     values[:, ::3] = 0.0
-    floor = float(values[values > 0].min())
     fitted = kind.fit(values[:-1])
     assert fitted.floor == float(values[:-1][values[:-1] > 0].min())
-    assert fitted.floor >= floor
     assert np.nanmin(fitted.paths(values[-1])) >= np.log(fitted.floor)
     high = replace(kind, floor=1e9).fit(values[:-1])  # of a tick, say
     assert np.nanmin(high.paths(values[-1])) == pytest.approx(np.log(1e9))
@@ -119,14 +117,49 @@ def test_components_are_recovered_and_forecast_as_well_as_they_can_be() -> None:
     assert b == pytest.approx(0.9, abs=0.05)
     assert np.sqrt([q_eta, q_mu, noise]) == pytest.approx([0.3, 0.15, 0.2], rel=0.2)
     true = replace(fitted, params=np.array([0.8, 0.9, 0.09, 0.0225, 0.04]))
-    errors = {name: [] for name in ("found", "true", "profile")}
-    for day in np.exp(log[120:]):
-        errors["found"].append(fitted.errors_of(day))
-        errors["true"].append(true.errors_of(day))
-        errors["profile"].append(SessionProfile().fit(np.exp(log[:120])).errors_of(day))
-    square = {name: np.mean(np.square(one)) for name, one in errors.items()}
+    flat = SessionProfile().fit(np.exp(log[:120]))
+    models = {"found": fitted, "true": true, "profile": flat, "stale": fitted}
+    square = dict.fromkeys(models, 0.0)
+    for d in range(120, 160):
+        for name, one in models.items():
+            today = one if name == "stale" else one.updated(np.exp(log[:d]))
+            square[name] += np.mean(today.errors_of(np.exp(log[d])) ** 2) / 40
+    # The least that there is: the variance of one innovation by the filter's own covariance.
+    least = _innovation(true.updated(np.exp(log[:159])))
+    assert square["true"] == pytest.approx(least, rel=0.1)
     assert square["found"] < 1.03 * square["true"]
-    assert square["true"] < 0.5 * square["profile"]
+    assert square["true"] < min(0.5 * square["profile"], square["stale"])
+
+
+def _innovation(model: StateSpace) -> float:
+    """Mean over a session of the variance of log y given all before."""
+    (_, b, _, q, noise), variance, found = model.params, model.variance, []
+    for _ in range(N):
+        total = variance.sum() + noise
+        found.append(total)
+        gain = variance.sum(axis=1) / total
+        variance = variance - total * np.outer(gain, gain)
+        variance = np.diag([1.0, b]) @ variance @ np.diag([1.0, b]) + np.diag([0.0, q])
+    return float(np.mean(found))
+
+
+def test_a_model_is_updated_as_if_it_had_been_fitted_up_to_yesterday(history: np.ndarray) -> None:
+    """What it knows of the sessions since: the parameters stay."""
+    fitted = StateSpace().fit(history[:16])
+    later = fitted.updated(history[:20])
+    np.testing.assert_array_equal(later.params, fitted.params)
+    np.testing.assert_allclose(fitted.updated(history[:16]).state, fitted.state)
+    by_hand = fitted
+    for day in history[16:20]:  # filtered one by one, from the state before each
+        _, state, variance = by_hand._filtered(
+            np.log(day) - fitted.profile, by_hand.state, by_hand.variance
+        )
+        a, _, q, *_ = fitted.params
+        turn = np.diag([a, 1.0])
+        variance = turn @ variance @ turn + np.diag([q, 0.0])
+        by_hand = replace(by_hand, state=turn @ state, variance=variance)
+    np.testing.assert_allclose(later.state, by_hand.state, rtol=1e-9)
+    assert ScaledProfile().fit(history[:16]).updated(history[:20]).profile.shape == (N,)
 
 
 def test_a_regression_finds_a_line_and_trees_find_a_bend() -> None:
@@ -148,7 +181,7 @@ def test_a_regression_finds_a_line_and_trees_find_a_bend() -> None:
 
 @pytest.mark.parametrize("level", [0.1, 0.5, 0.9])
 def test_conformal_quantiles_cover_as_often_as_they_say(level: float) -> None:
-    """Of independent sessions, whatever the law of y: here a skewed one and a wrong forecast."""
+    """Of independent intervals, whatever the law of y: here a skewed one and a wrong forecast."""
     rng, below = np.random.default_rng(4), []
     for _ in range(60):
         y = np.exp(rng.gamma(1.0, size=(13, 20)))
@@ -156,6 +189,16 @@ def test_conformal_quantiles_cover_as_often_as_they_say(level: float) -> None:
         below.append(np.mean(y[12] <= fitted.quantiles(y[12], [level])[0]))
     error = np.std(below) / np.sqrt(len(below))
     assert np.mean(below) == pytest.approx(level, abs=4 * error + 0.02)  # 80 errors: 1 / 81
+
+
+def test_a_level_of_the_session_lowers_the_coverage_of_quantiles() -> None:
+    """As the docstring says: few held-out sessions are few errors, however many intervals."""
+    rng, below = np.random.default_rng(7), []
+    for _ in range(200):
+        y = np.exp(rng.normal(size=(13, 1)) + 0.1 * rng.normal(size=(13, 20)))
+        fitted = SessionProfile().calibrated(y[:12])
+        below.append(np.mean(y[12] <= fitted.quantiles(y[12], [0.9])[0]))
+    assert 0.6 < np.mean(below) < 0.87
 
 
 def test_boosted_quantiles_are_of_their_own_level() -> None:
@@ -178,7 +221,7 @@ def test_what_is_unknown_is_skipped_and_nothing_known_is_refused(history: np.nda
     assert np.isfinite(fitted.paths(gapped[3])[8]).sum() == N - 8
     with pytest.raises(InsufficientDataError, match="nothing is known of 2 sessions"):
         SessionProfile().fit(np.full((2, 4), np.nan))
-    with pytest.raises(ValidationError, match=r"\(39,\) values, the profile 40"):
+    with pytest.raises(ValidationError, match="39 values, the profile 40"):
         fitted.paths(history[0, 1:])
     with pytest.raises(ValidationError, match="each of levels"):
         fitted.quantiles(history[0], [0.0])

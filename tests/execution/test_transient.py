@@ -191,8 +191,8 @@ def test_where_sets_of_bounds_repeat_the_optimum_is_found_one_bound_at_a_time(se
 def test_cost_is_that_of_the_price_path() -> None:
     times, kernel = grid(25, False), KERNELS["power"]
     found = transient_schedule(kernel, times, S, temporary=1e-5)
-    path = price_path(kernel, times, found.shares, temporary=1e-5)
-    assert found.cost == pytest.approx(path.cost, rel=1e-12)
+    path = price_path(kernel, times, found.shares)
+    assert found.cost == pytest.approx(path.cost + 1e-5 * found.shares @ found.shares, rel=1e-12)
 
 
 def test_marginal_cost_is_what_one_more_share_costs() -> None:

@@ -145,6 +145,7 @@ def test_forecasts_of_later_sessions_do_not_see_them(sessions: studies.Sessions)
             name: np.where(np.arange(30)[:, None] > 26, 3.0 * one, one)
             for name, one in panel.quantities.items()
         },
+        features=np.where(np.arange(30)[:, None, None] > 26, 2.0 + panel.features, panel.features),
     )
     first, second = (studies.forecast_errors(one, 25, FORECASTS[:4], 1) for one in (panel, changed))
     early = first["session"] <= 26
@@ -170,12 +171,14 @@ def test_errors_are_paired_with_those_of_the_profile(sessions: studies.Sessions)
 def test_controls_know_what_their_names_say() -> None:
     rng = np.random.default_rng(0)
     y = np.exp(rng.normal(size=(1, 12, 1)).repeat(20, axis=2)[0] + 0.1 * rng.normal(size=(12, 20)))
-    yesterday, shuffled, stale, oracle = (
+    constant, yesterday, shuffled, stale, oracle = (
         one.fit(y[:-1])
         for one in studies.controls(60.0 / 5)  # an hour is five intervals
     )
     today, other = y[-1], y[-1] * np.r_[np.ones(15), np.full(5, 9.0)]
+    assert np.ptp(constant.paths(today)[0]) == 0
     np.testing.assert_allclose(np.exp(yesterday.paths(today)[0]), y[-2])
+    np.testing.assert_allclose(np.exp(yesterday.updated(y).paths(today)[0]), today)
     np.testing.assert_array_equal(shuffled.paths(today), shuffled.paths(other))
     np.testing.assert_array_equal(stale.ahead(today)[:20], stale.ahead(other)[:20])
     assert not np.array_equal(
@@ -208,16 +211,28 @@ def test_given_fractions_are_filled_as_they_are_decided(sessions: studies.Sessio
 def test_costs_by_forecast_are_those_of_the_one_accounting(
     experiment: studies.Experiment, sessions: studies.Sessions
 ) -> None:
-    orders = studies.adaptive_orders(experiment, [FORECASTS[0]], {}, [Twap()])
-    by_session = studies.session_costs(experiment, orders)
-    assert list(by_session) == [module.IN_USE, "profile", "TWAP"]
+    shapes = studies.given_liquidity(sessions, FORECASTS[0], 24, 3, 24)
+    orders = studies.adaptive_orders(experiment, {"profile": shapes}, {}, [Twap()])
+    total, paid = studies.session_costs(experiment, orders)
+    in_use = f"mid: {module.MID_IN_USE}"
+    assert list(total) == [module.IN_USE, "profile", in_use, "TWAP"]
     usual = [one for one in experiment.orders() if one.name == "adaptive"]
-    again = order_costs(usual, experiment.headline)["total_bps"].mean()
-    assert by_session[module.IN_USE].mean() == pytest.approx(again, rel=1e-12)
-    table = studies.forecast_costs(by_session, "TWAP")
-    gap = by_session["profile"].mean() - by_session["TWAP"].mean()
+    again = order_costs(usual, experiment.headline)
+    assert total[in_use].mean() == pytest.approx(again["total_bps"].mean(), rel=1e-12)
+    without = again["total_bps"] - again["selection_bps"]
+    assert paid[in_use].mean() == pytest.approx(without.mean(), rel=1e-12)
+    table = studies.forecast_costs(total, "TWAP")
+    gap = total["profile"].mean() - total["TWAP"].mean()
     assert table.loc["profile", "difference_bps"] == pytest.approx(gap)
     assert table["lower_bps"].isna().all()  # six sessions are described
+
+
+def test_liquidity_of_a_session_is_forecast_by_those_before_it(sessions: studies.Sessions) -> None:
+    found = studies.given_liquidity(sessions, FORECASTS[0], 2, 5, 3)
+    days = Ladder.of(sessions.books, "sell").by_day(39)
+    path = found.paths(days[8], 39)[0]
+    fitted = np.array([day.half_spread for day in days[4:7]])  # the last three before the refit
+    assert path[0, -1] == pytest.approx(np.log(fitted[:, -1]).mean(), abs=0.05)  # smoothed a little
 
 
 def test_the_nested_choice_uses_earlier_sessions_alone() -> None:
@@ -252,15 +267,18 @@ def test_a_forecast_is_chosen_only_beyond_its_interval(
     none, reason = studies.choose_forecast(experiment, CURVE, 24)
     assert none is experiment
     assert "no other one is cheaper beyond its interval on the last of 12 earlier" in reason
-    # One that knows what comes and trades it: the mechanism takes what is better beyond doubt.
+    # Gains of mean 0.5 and 0.6, of which the interval of the first reaches below 0.
+    noise, swing = np.arange(12.0), np.tile([1.0, -1.0], 6)
+    gains = 0.5 + 0.9 * swing, 0.6 + 0.8 * swing
     monkeypatch.setattr(
-        module, "session_costs", lambda *_: pd.DataFrame(
-            {module.IN_USE: np.arange(12.0), "regression": np.arange(12.0) - 1.0}
+        module, "session_costs", lambda *_: (
+            pd.DataFrame({module.IN_USE: noise, "profile": noise - gains[0],
+                          "regression": noise - gains[1]}), None,
         ),
     )  # fmt: skip
     chosen, reason = studies.choose_forecast(experiment, CURVE, 24)
     assert chosen.forecast is FORECASTS[3]
-    assert reason.startswith("regression, 1.00 bps cheaper")
+    assert reason.startswith("regression, 0.600 bps cheaper")
 
 
 def test_the_chosen_forecast_is_that_of_the_adaptive_strategy(
