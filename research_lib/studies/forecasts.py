@@ -643,7 +643,7 @@ def choose_forecast(
     tried = replace(experiment, sessions=early, known=known)
     shapes = {one.name: given_liquidity(early, one, half, fit_days, half) for one in FORECASTS}
     costs, _ = session_costs(tried, adaptive_orders(tried, shapes))
-    gains = costs.drop(columns=IN_USE).rsub(costs[IN_USE], axis=0)
+    gains = costs[list(shapes)].rsub(costs[IN_USE], axis=0)
     # A forecast that decides as the one in use has gains of 0 and no interval.
     below = np.nan_to_num(ttest_1samp(gains, 0.0).confidence_interval().low) > 0.0
     what = f"of {len(gains)} earlier sessions, after a fit to {half}"

@@ -270,9 +270,11 @@ def test_a_forecast_is_chosen_only_beyond_its_interval(
     # Gains of mean 0.5 and 0.6, of which the interval of the first reaches below 0.
     noise, swing = np.arange(12.0), np.tile([1.0, -1.0], 6)
     gains = 0.5 + 0.9 * swing, 0.6 + 0.8 * swing
+    same = dict.fromkeys(["scaled profile", "state space", "boosting"], noise)
     monkeypatch.setattr(
         module, "session_costs", lambda *_: (
-            pd.DataFrame({module.IN_USE: noise, "profile": noise - gains[0],
+            pd.DataFrame({module.IN_USE: noise, "mid: in use": noise - 9.0,
+                          "profile": noise - gains[0], **same,
                           "regression": noise - gains[1]}), None,
         ),
     )  # fmt: skip
