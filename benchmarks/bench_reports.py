@@ -73,7 +73,7 @@ Limit: two at a time at least {MIN_RATIO} times as fast, `results.json` the same
 
 def short_project(folder: Path) -> Project:
     """One notebook and a grid of 24."""
-    project = Project(folder, folder, folder, folder / "reports", {"modeling": "short.ipynb"})
+    project = Project(folder, folder, folder / "reports", {"modeling": "short.ipynb"})
     cell = nbformat.v4.new_code_cell
     cells = [
         nbformat.v4.new_markdown_cell("# Fit"),
