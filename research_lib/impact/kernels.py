@@ -318,7 +318,8 @@ def check_kernel(kernel: Kernel, times: ArrayLike) -> KernelCheck:
     if not lacking:
         return KernelCheck(True)
     if not few:
-        raise ValidationError(f"{len(at):,} times are too many to check, of {MAX_TIMES:,}")
+        most = f"check a kernel that is not convex on {MAX_TIMES:,} times at most"
+        raise ValidationError(f"{len(at):,} times are too many; {most}")
     matrix = kernel_matrix(kernel, at)
     values = linalg.eigvalsh(matrix)
     smallest = float(values[0] / max(np.max(np.abs(values)), np.finfo(float).tiny))

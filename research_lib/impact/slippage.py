@@ -237,6 +237,9 @@ def slippage_curves(
     >>> slippage_curves(books, [5, 10, 20], "buy").slippage.tolist()
     [[1.0, 2.0, nan]]
     """
+    if not isinstance(books, BookSnapshots):
+        found = f"books must be BookSnapshots, got {type(books).__name__}"
+        raise ValidationError(f"{found}; a frame is read by BookSnapshots.from_frame")
     shares, sign, n = checked_sizes(trade_sizes), side_sign(side), len(books)
     rows_at_once = number("batch_size", batch_size, 1, integer=True)
     levels = [np.ascontiguousarray(array) for array in books.levels(side)]

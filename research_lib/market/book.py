@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from research_lib.checks import Float, Mask, number, numbers, positions, refuse_unknown, same_rows
+from research_lib.compiling import compiled
 from research_lib.config import Record
 from research_lib.errors import NoBooksError, ValidationError
 from research_lib.market.sessions import Session, as_session, day_slices, in_order, nanoseconds
@@ -318,10 +319,16 @@ def side_sign(side: str) -> float:
     return 1.0 if side == "buy" else -1.0
 
 
+@compiled  # NumPy's fmin takes five times as long, which a walk of all books feels
 def best_of(prices: Float, sign: float) -> Float:
     """The highest price of each row (n, L) for sign 1, the lowest for -1; NaN levels are empty."""
-    best = np.fmax if sign > 0 else np.fmin
-    return best.reduce(prices, axis=1, initial=np.nan)
+    best = np.full(len(prices), np.nan)
+    for row in range(len(prices)):
+        for level in range(prices.shape[1]):
+            price = prices[row, level]
+            if price == price and not sign * price <= sign * best[row]:
+                best[row] = price
+    return best
 
 
 def _padded(books: BookSnapshots, name: str, width: int) -> Any:
