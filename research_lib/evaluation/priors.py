@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from research_lib.checks import Float, number, refuse_unknown
@@ -423,22 +424,40 @@ def _refuse_jump(by_day: Sequence[BookSnapshots], dates: Sequence[Any]) -> None:
         raise ValidationError(f"{jump}; rescale what is earlier by that ratio, {remedy}")
 
 
+def traded_volume(books: BookSnapshots, session: Session) -> Float:
+    """Shares traded in each interval of the sessions of some books, (D, n); 0 without trades.
+
+    Auctions and hidden trades are left out where the other trades of these sessions are signed.
+
+    Examples
+    --------
+    >>> market = SyntheticMarket(session=Session(13))
+    >>> books = market.books(26, 5, np.random.default_rng(0), flow=market.flow)
+    >>> volume = traded_volume(books, market.session)
+    >>> volume.shape, bool(volume.sum() == books.trades.size.sum())
+    ((2, 13), True)
+    """
+    days, n, trades = list(books.days(session)), session.n_intervals, books.trades
+    if trades is None:
+        return np.zeros((len(days), n))
+    interval = session.interval_of(trades.time)
+    day = pd.Index(days).get_indexer(session.days(trades.time))
+    used = (interval >= 0) & (day >= 0)
+    if (signed := trades.aggressor != 0)[used].any():
+        used &= signed
+    at = day[used] * n + interval[used]
+    return np.bincount(at, trades.size[used], len(days) * n).reshape(-1, n).astype(float)
+
+
 def _volume(
     books: BookSnapshots, days: Sequence[Ladder], profile: LiquidityProfile, session: Session
 ) -> tuple[Float, str]:
     """Expected volume of each interval, (n,) shares, and what it was measured by."""
-    n, trades = session.n_intervals, books.trades
-    first, last = session.days(books.time[[0, -1]])
-    if trades is not None:  # trades of later days are not used, nor their signs
-        day = session.days(trades.time)
-        trades = trades.take((day >= first) & (day <= last))
-    if trades is None or not len(trades):
+    n, traded = session.n_intervals, traded_volume(books, session)
+    if not traded.any():
         shown = np.concatenate([day.depth[np.isfinite(day.mid)] for day in days]).mean()
         return float(shown) * profile.depth, "no trades: depth for volume"
-    if trades.aggressor.any():
-        trades = trades.take(trades.aggressor != 0)
-    interval = session.interval_of(trades.time)
-    mean = np.bincount(interval[interval >= 0], trades.size[interval >= 0], n) / len(days)
+    mean = traded.sum(axis=0) / len(days)
     # A half-hour's mean: single minutes of few days are mostly noise.
     window = np.ones(max(1, n // 13))
     return np.convolve(mean, window, "same") / np.convolve(np.ones(n), window, "same"), TRADED

@@ -18,9 +18,8 @@ from research_lib.evaluation import Liquidity, MeanInterval, Prior, Regression, 
 from research_lib.evaluation import holm, mean_interval, order_costs, walk_forward
 from research_lib.evaluation.executions import Filled, fill_schedule
 from research_lib.evaluation.forecast import book_features, one_earlier
-from research_lib.evaluation.priors import SIDES, Fit
+from research_lib.evaluation.priors import SIDES, Fit, traded_volume
 from research_lib.evaluation.strategies import Order, Strategy
-from research_lib.market.book import BookSnapshots
 from research_lib.market.sessions import Int64
 from research_lib.studies.experiment import Experiment, Sessions
 from research_lib.wording import significant
@@ -168,7 +167,7 @@ class Panel(Record):
         depth = (books.bid_size + books.ask_size).sum(axis=1).reshape(-1, n)
         values = {"spread": spread, "depth": np.where(depth > 0, depth, np.nan)}
         if books.trades is not None and len(books.trades):
-            values["volume"] = _volume(books, session)
+            values["volume"] = traded_volume(books, session)
         values["volatility"] = _volatility(sessions)
         features = np.array([book_features(day) for day in days])
         price = float(books.mid[np.isfinite(books.mid)][0])
@@ -184,20 +183,6 @@ class Panel(Record):
             return self.quantities[name], self.features, floor
         earlier = np.array([one_earlier(day) for day in self.features])
         return self.quantities[name], earlier, floor
-
-
-def _volume(books: BookSnapshots, session: Any) -> Float:
-    """Shares traded in each interval, (D, n); auctions and hidden trades apart where others are
-    signed."""
-    trades: Any = books.trades
-    if trades.aggressor.any():
-        trades = trades.take(trades.aggressor != 0)
-    days, interval = list(books.days(session)), session.interval_of(trades.time)
-    day = pd.Index(days).get_indexer(session.days(trades.time))
-    used, n = (interval >= 0) & (day >= 0), session.n_intervals
-    at = day[used] * n + interval[used]
-    found = np.bincount(at, trades.size[used], len(days) * n)
-    return found.reshape(-1, n).astype(float)
 
 
 def _volatility(sessions: Sessions) -> Float:
@@ -413,6 +398,15 @@ class GivenFractions(Strategy):
     ----------
     by_start : mapping of a session's first time (int64 ns) to (n,)
         Fractions that sum to 1.
+
+    Examples
+    --------
+    >>> from research_lib.evaluation import run
+    >>> from research_lib.market import Session, preset
+    >>> books = preset("thin_stock", Session(13)).books(13, 5, np.random.default_rng(0))
+    >>> early = GivenFractions("early", {int(books.time[0]): np.eye(13)[0]})
+    >>> run(early, books, 10.0, "buy").shares[:2].tolist()
+    [10.0, 0.0]
     """
 
     name: str
@@ -455,7 +449,19 @@ def vwap_fractions(paths: Float) -> Float:
 def vwap_strategies(
     panel: Panel, first: int, kinds: Sequence[Forecast], refit: int = 1, window: int = 60
 ) -> list[GivenFractions]:
-    """VWAP by each forecast of volume, of which that by the profile is fixed before the session."""
+    """VWAP by each forecast of volume, of which that by the profile is fixed before the session.
+
+    Arguments are as of `forecast_errors`.
+
+    Examples
+    --------
+    >>> from research_lib.market import Session, preset
+    >>> market, rng = preset("thin_stock", Session(13)), np.random.default_rng(0)
+    >>> panel = Panel.of(Sessions.drawn(market, 4, 5, rng))
+    >>> (vwap,) = vwap_strategies(panel, 2, [SessionProfile()])
+    >>> vwap.name, len(vwap.by_start)
+    ('VWAP, profile', 2)
+    """
     values, features, _ = panel.inputs("volume")
     found = []
     for kind in tqdm(kinds, "forecasts of volume", leave=False):
