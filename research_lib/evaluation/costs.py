@@ -221,7 +221,9 @@ class Accounting(Record):
     horizon_seconds : float
         Of the selection.
     fee_per_share : float
-        Currency; below 0 for a rebate.
+        Currency, of a share that crosses; below 0 for a rebate.
+    rebate_per_share : float
+        Currency, paid for a share that is filled at rest; below 0 for a fee.
     risk_aversion : float
         lambda of the objective, 1 / currency.
 
@@ -235,10 +237,12 @@ class Accounting(Record):
     horizon_seconds: float = HORIZON_SECONDS
     fee_per_share: float = 0.0
     risk_aversion: float = 0.0
+    rebate_per_share: float = 0.0
 
     def __post_init__(self) -> None:
         number("horizon_seconds", self.horizon_seconds, above=0)
         number("fee_per_share", self.fee_per_share)
+        number("rebate_per_share", self.rebate_per_share)
         number("risk_aversion", self.risk_aversion, 0)
 
 
@@ -344,7 +348,9 @@ def order_cost(
     carried = how.carried.cost(shares, walked, one.time, arrival)
     currency = (spread.sum(), walk.sum(), -sign * shares @ (later - decided), carried)
     parts = [1e4 * float(part) / paper for part in currency]
-    parts.append(1e4 * how.fee_per_share / arrival)
+    at_rest = 0.0 if one.posted is None else float(one.filled[one.posted].sum()) / total
+    fees = how.fee_per_share * (1.0 - at_rest) - how.rebate_per_share * at_rest
+    parts.append(1e4 * fees / arrival)
     drift = sign * float(shares @ (mid - arrival))
     risk = replace(one, filled=shares, unfilled=0.0).timing_risk_bps
     return {

@@ -300,6 +300,10 @@ class Execution(Record):
     rest_cost : float
         Cost of `unfilled` over the last mid, currency, along the slope of the last book's last
         level (`Ladder.rest_price`); not part of `cost`.
+    posted : (n,) bool, optional
+        Rows that filled at rest; their half-spread is below 0 where they earned it.
+    n_intervals : int
+        Of the order, where its rows are fills (`post_then_cross`); 0 where they are its intervals.
 
     Examples
     --------
@@ -326,6 +330,8 @@ class Execution(Record):
     decision_mid: Float | None = None
     decision_half_spread: Float | None = None
     rest_cost: float = 0.0
+    posted: NDArray[np.bool_] | None = None
+    n_intervals: int = 0
 
     def keys(self) -> list[str]:
         """Names that ``execution[name]`` answers: its attributes and properties."""
@@ -362,17 +368,17 @@ class Execution(Record):
     def timing_risk_bps(self) -> float:
         r"""Standard deviation of the cost over arrival due to the mid, bps of the whole order.
 
-        .. math:: \sigma \sqrt{\sum_t X_t^2}
+        .. math:: \sigma \sqrt{\sum_t X_t^2 \, \Delta_t}
 
-        with X_t the shares still to fill after interval t and sigma the mid's standard deviation
-        over one of the order's own intervals, currency per share, known only afterwards. Almgren
-        and Chriss (2000), equation (5).
+        with X_t the shares still to fill after row t, which stand for the time Delta_t until the
+        next row, and sigma^2 the mid's variance per unit of time over the order, currency per
+        share, known only afterwards. Almgren and Chriss (2000), equation (5).
         """
-        left = self.total_shares - np.cumsum(self.filled)[:-1]
-        steps = np.diff(self.mid[np.isfinite(self.mid)])
-        sigma = float(np.sqrt(np.mean(steps**2))) if steps.size else 0.0
+        left, known = self.total_shares - np.cumsum(self.filled)[:-1], np.isfinite(self.mid)
+        time, steps = self.time.astype(float), np.diff(self.mid[known])
+        variance = np.sum(steps**2) / np.sum(np.diff(time[known])) if steps.size else 0.0
         paper = self.total_shares * self.arrival_price or np.nan
-        return 1e4 * sigma * float(np.linalg.norm(left)) / paper
+        return float(1e4 * np.sqrt(variance * np.sum(left**2 * np.diff(time))) / paper)
 
     @property
     def fills(self) -> pd.DataFrame:

@@ -55,7 +55,7 @@ def paired_costs(
     done = list(executions) if isinstance(executions, Iterable) else []
     rows = order_costs(done, accounting, states)
     rows["symbol"] = [one.symbol for one in done]
-    rows["intervals"] = [len(one.time) for one in done]
+    rows["intervals"] = [one.n_intervals or len(one.time) for one in done]
     rows["session"] = _sessions(rows["start"], pd.Series([one.time[-1] for one in done]))
     # Sizes are sums: digits beyond the ninth are rounding.
     rows["size"] = [float(f"{size:.9g}") for size in rows["size"]]

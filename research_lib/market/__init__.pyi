@@ -4,6 +4,12 @@ from research_lib.market.book import order_flow_imbalance as order_flow_imbalanc
 from research_lib.market.book import sample_batches as sample_batches
 from research_lib.market.book import summarise as summarise
 from research_lib.market.conversion import convert as convert
+from research_lib.market.messages import ADD as ADD
+from research_lib.market.messages import CANCEL as CANCEL
+from research_lib.market.messages import EXECUTE as EXECUTE
+from research_lib.market.messages import Messages as Messages
+from research_lib.market.messages import limit_orders as limit_orders
+from research_lib.market.messages import read_messages as read_messages
 from research_lib.market.presets import PRESETS as PRESETS
 from research_lib.market.presets import MarketProfile as MarketProfile
 from research_lib.market.presets import deep_stock as deep_stock
@@ -17,6 +23,7 @@ from research_lib.market.quality import BookQuality as BookQuality
 from research_lib.market.quality import QualityPolicy as QualityPolicy
 from research_lib.market.quality import assess as assess
 from research_lib.market.quality import assess_parts as assess_parts
+from research_lib.market.queue_market import QueueMarket as QueueMarket
 from research_lib.market.readers import iter_books as iter_books
 from research_lib.market.readers import read_books as read_books
 from research_lib.market.readers.databento import read_mbp10 as read_mbp10

@@ -142,15 +142,11 @@ def batches(path: Source, batch_rows: int, options: Options) -> Iterator[BookSna
         yield BookSnapshots(time, symbol=symbol, complete=complete, trades=trades, **levels)
 
 
-def _of_orders(path: Source, batch_rows: int, options: Options) -> Iterator[BookSnapshots]:
-    """Books of the orders of schema MBO: a state after each whole event, the best ten levels.
-
-    A, C, M and R add an order, take shares off it, replace it, and clear the book; T and F change
-    nothing, because the shares that they trade are taken off by a C. Of orders that were entered
-    before the recording, a C changes nothing and an M enters them anew; a warning counts both.
+def order_records(path: Source, batch_rows: int, options: Options) -> Iterator[tuple[Any, ...]]:
+    """Checked records of schema MBO: the symbol, then, each (n,), the time in ns UTC, whether it is
+    of now, whether an event ends, action and side (places in `ACTIONS`, `SIDES`), price, size, id.
     """
-    names, book = list(tabular.renamed(path, options)), _Orders()
-    waiting, held = list[Trades](), None
+    names = list(tabular.renamed(path, options))
     ids = tabular.identities(names) or ["symbol"]
     due = ["ts_event", "action", "side", "flags", "price", "size", "order_id", *ids]
     before, scale = 0, MBP.scale(next(tabular.read(path, ["price"], 1_000, options)), ["price"])
@@ -165,12 +161,24 @@ def _of_orders(path: Source, batch_rows: int, options: Options) -> Iterator[Book
         changes = np.isin(action, [ACTIONS.index(one) for one in "ACM"])
         sound = (side < 2) & np.isfinite(price) & (price > 0) & (size > 0)
         rows.require("price", sound | ~changes, "of an order must be above 0, with side and size")
-        last = (flags & F_LAST) != 0
-        states, columns = [], (action, side, price, size, order, last)
-        for *event, is_last in zip(*(one.tolist() for one in columns), strict=True):
+        yield symbol, time, of_now, (flags & F_LAST) != 0, action, side, price, size, order
+
+
+def _of_orders(path: Source, batch_rows: int, options: Options) -> Iterator[BookSnapshots]:
+    """Books of the orders of schema MBO: a state after each whole event, the best ten levels.
+
+    A, C, M and R add an order, take shares off it, replace it, and clear the book; T and F change
+    nothing, because the shares that they trade are taken off by a C. Of orders that were entered
+    before the recording, a C changes nothing and an M enters them anew; a warning counts both.
+    """
+    book, waiting, held = _Orders(), list[Trades](), None
+    for symbol, time, of_now, last, *columns in order_records(path, batch_rows, options):
+        states = []
+        for is_last, *event in zip(last, *(one.tolist() for one in columns), strict=True):
             book.apply(*event)
             if is_last:
                 states.append(book.best())
+        action, side, price, size, _ = columns
         traded = action == ACTIONS.index("T")
         printed = price[traded], size[traded], SIGNS[side[traded]]
         waiting.append(Trades(time[traded], *printed, symbol=symbol))

@@ -25,6 +25,7 @@ LEAN_NAME = re.compile(r"(?:([^_]+)_)?(\d{8})_(quote|trade)\.zip", re.IGNORECASE
 EXPIRY = re.compile(r"_quote_(\d+)\.csv$")
 NUMBERS = re.compile(rb"-?\d+(\.\d+)?,-?\d+(\.\d+)?,")
 EVENT = ("type", "order_id", "size", "price", "direction")
+MESSAGE = ("time", *EVENT)
 VISIBLE_EXECUTION, HIDDEN_EXECUTION, CROSS, HALT = 4, 5, 6, 7
 TRADING_RESUMES, EMPTY_PRICE = 1, 9_999_999_999
 NS_A_SECOND, NS_A_MS, DAY_SECONDS = 10**9, 10**6, 86_400
@@ -48,6 +49,14 @@ def partner_of(path: Path) -> Path | None:
     named = KIND.match(path.name)
     name = named[1] + PARTNER[named[2].lower()] + named[3] if named else path.name
     return path.with_name(name) if named and path.with_name(name).is_file() else None
+
+
+def partner_due(path: Path) -> Path:
+    """As `partner_of`; MissingDataError without one."""
+    if (partner := partner_of(path)) is None:
+        due = PARTNER[kind_of(path)]
+        raise MissingDataError(f"{path} has no partner: its {due} file does not exist")
+    return partner
 
 
 def names_beside(path: PurePath) -> list[PurePath]:
@@ -144,29 +153,24 @@ def _lobster(
     date: dt.date | str | None = None,
 ) -> Iterator[BookSnapshots]:  # fmt: skip
     """Books of a pair, as `read_lobster`; where no file of messages is given, the one beside."""
-    if (message := message or partner_of(orderbook)) is None:
-        due = PARTNER[kind_of(orderbook)]
-        raise MissingDataError(f"{orderbook} has no partner: its {due} file does not exist")
+    message = message or partner_due(orderbook)
     named, other = LOBSTER_NAME.match(orderbook.name), LOBSTER_NAME.match(message.name)
     if named and other and named.group(1, 2) != other.group(1, 2):
         raise ValidationError(f"{orderbook} and {message} are not of one symbol and day")
-    if not (date or named):
-        lacks = "has no date in its name, SYMBOL_YYYY-MM-DD_start_end_orderbook_L"
-        raise ValidationError(f"{orderbook} {lacks}; rename it or give date= to read_lobster")
-    symbol = named[1] if named else ""
-    before = midnight = _midnight_ns(orderbook, date or named[2])  # type: ignore[index]
+    symbol, midnight = symbol_and_midnight(orderbook, date)
+    before = midnight
     n_levels = (tabular.head(orderbook).partition(b"\n")[0].count(b",") + 1) // 4
     kinds = ("ask_px", "ask_sz", "bid_px", "bid_sz")
     columns = [f"{kind}_{k + 1}" for k in range(n_levels) for kind in kinds]
-    halted, done, names = False, 0, ("time", *EVENT)
-    files = (message, names), (orderbook, columns)
+    halted, done = False, 0
+    files = (message, MESSAGE), (orderbook, columns)
     parts = (tabular.read(file, own, batch_rows, names=own) for file, own in files)
     both: Any = zip_longest(*parts, fillvalue=())
     for events, books in both:
         done += min(len(events), len(books))
         if len(events) != len(books):
             raise ValidationError(f"{message} or {orderbook} is cut off after {done:,} rows")
-        event = _events(events, midnight)
+        event = checked_events(events, midnight)
         before = events.refuse_backwards("time", event["time"], before)
         is_halt = event["type"] == HALT
         in_halt = _carried(event["price"] != TRADING_RESUMES, is_halt, halted)
@@ -175,7 +179,17 @@ def _lobster(
         yield BookSnapshots(event["time"], symbol=symbol, trades=trades, **levels)
 
 
-def _events(rows: Rows, midnight: int) -> dict[str, Int64]:
+def symbol_and_midnight(path: Path, date: dt.date | str | None = None) -> tuple[str, int]:
+    """Of a LOBSTER file by its name, which may lack them if a date is given; midnight in ns UTC."""
+    named = LOBSTER_NAME.match(path.name)
+    if not (date or named):
+        lacks = f"has no date in its name, SYMBOL_YYYY-MM-DD_start_end_{kind_of(path)}_L"
+        raise ValidationError(f"{path} {lacks}; give date= to read_lobster or read_messages")
+    symbol, day = named.group(1, 2) if named else ("", "")
+    return symbol, _midnight_ns(path, date or day)
+
+
+def checked_events(rows: Rows, midnight: int) -> dict[str, Int64]:
     """Checked message rows, each (n,): time in ns UTC, the others as in the file."""
     rows.given("time")
     since = rows.exact_ns("time", NS_A_SECOND)

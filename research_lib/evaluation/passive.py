@@ -1,0 +1,559 @@
+"""Child orders that rest at a quote and are filled by what trades, by a model of the queue."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import pandas as pd
+
+from research_lib.checks import Array, Float, Int64, per_interval, refuse_unknown
+from research_lib.compiling import compiled
+from research_lib.config import Limited, Record, limited
+from research_lib.errors import ValidationError
+from research_lib.evaluation.costs import mids_after
+from research_lib.evaluation.executions import Execution, Ladder, walk
+from research_lib.market import BookSnapshots
+from research_lib.market.book import side_sign
+from research_lib.market.messages import CANCEL, Messages
+from research_lib.market.presets import price_grid
+
+QUEUES = ("last", "proportional", "exact", "first")  # from the pessimistic to the optimistic
+LAST, PROPORTIONAL, EXACT, FIRST = range(4)
+MAX_LEVELS = 10  # looked at for the displayed shares at a price
+NOWHERE = np.iinfo(np.int64).min // 4  # ticks of an empty level, worse than every price
+NEVER = np.iinfo(np.int64).max
+LOCKED_SHARE = 0.01  # of the states: quotes are then rounded, and no order is hit by an equal one
+
+
+@dataclass(frozen=True)
+class Posting(Limited):
+    """How a child order rests.
+
+    Attributes
+    ----------
+    queue : str
+        What is assumed of the orders ahead. "last": the whole displayed queue, cancellations come
+        from behind (the fewest fills); "first": none (the most fills); "proportional":
+        cancellations spread evenly over the queue; "exact": each order's own fate, from messages.
+    offset_ticks : int
+        0 at the best quote of the own side, above 0 behind it, below 0 inside the spread, at
+        most up to a tick from the other side.
+    follow : bool
+        Whether the order is entered anew, last in the queue, when the quote has moved away.
+    latency_seconds : float
+        From each decision to its arrival.
+
+    Examples
+    --------
+    >>> Posting("first", latency_seconds=0.0).queue
+    'first'
+    """
+
+    queue: str = "last"
+    offset_ticks: int = 0
+    follow: bool = True
+    latency_seconds: float = limited(1.0, low=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_unknown([self.queue], QUEUES, "queue")
+
+
+class Real(NamedTuple):
+    """Recorded orders of one side, to see what a model says of them.
+
+    They are taken off the displayed queue while they stand. price (n,) currency per share; those
+    of order k were executed at time[first[k]:first[k + 1]], ns UTC, by size shares.
+    """
+
+    price: Float
+    first: Int64
+    time: Int64
+    size: Float
+
+
+class Side(NamedTuple):
+    """A recording as an order of one side meets it; ticks rise towards a better price to post."""
+
+    time: Int64
+    own_tick: Array
+    own_size: Float
+    other_tick: Array
+    other_size: Float
+    trade_time: Int64
+    trade_tick: Int64
+    trade_size: Float
+    hits: Array  # 1 trades with the own side, 0 unsigned, -1 with the other
+    cancel_time: Int64
+    cancel_tick: Int64
+    cancel_size: Float
+    cancel_entered: Int64
+    strict: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Recording(Record):
+    """What happened to a book between samples: its states, its trades, and its order messages.
+
+    Of states with the same time the last counts. Trades belong to the first state at or after them.
+
+    Attributes
+    ----------
+    books : BookSnapshots
+        Complete states at distinct times, with trades.
+    tick : float
+        Currency per share. Prices of the own side are rounded away from the mid to it, those of
+        trades down: a book that was widened about a rounded price is as displayed again.
+    messages : Messages, optional
+        Of the queue model "exact".
+
+    Raises
+    ------
+    ValidationError
+        No trades, or no complete state.
+
+    Examples
+    --------
+    >>> from research_lib.market import QueueMarket, Session
+    >>> market = QueueMarket(session=Session(5, close="09:35"))
+    >>> books, messages = market.days(1, np.random.default_rng(0))
+    >>> Recording.of(books, messages=messages).tick
+    0.01
+    """
+
+    books: BookSnapshots
+    tick: float
+    messages: Messages | None = None
+
+    @classmethod
+    def of(cls, states: BookSnapshots, tick: float = 0.0, messages: Messages | None = None) -> Self:
+        """Of every state of a recording; the tick is by default the grid of the best quotes."""
+        if (trades := states.trades) is None or not len(trades):
+            raise ValidationError("the recording has no trades: nothing can fill a resting order")
+        whole = np.flatnonzero(states.complete)
+        if not len(whole):
+            raise ValidationError("none of the states is complete; give states as read")
+        settled = whole[np.diff(states.time[whole], append=np.iinfo(np.int64).max) > 0]
+        return cls(states.take(settled), tick or price_grid(states), messages)
+
+    @cached_property
+    def _sides(self) -> dict[str, Side]:
+        return {side: self._side(side) for side in ("buy", "sell")}
+
+    def side(self, side: str) -> Side:
+        """The arrays that orders of a side meet."""
+        side_sign(side)
+        return self._sides[side]
+
+    def _side(self, side: str) -> Side:
+        sign, names = (1, ("bid", "ask")) if side == "buy" else (-1, ("ask", "bid"))
+        levels = list[Any]()
+        for name in names:
+            size = self.books[f"{name}_size"][:, :MAX_LEVELS]
+            price = np.where(size > 0, self.books[f"{name}_price"][:, :MAX_LEVELS], 0.0)
+            rounded = np.floor if name == "ask" else np.ceil
+            ticks = sign * on_ticks(price, self.tick, rounded)
+            empty = NOWHERE if name == names[0] else -NOWHERE
+            levels += [np.where(size > 0, ticks, empty), np.ascontiguousarray(size)]
+        trades: Any = self.books.trades
+        ticks = sign * on_ticks(trades.price, self.tick, np.floor)
+        locked = float(np.mean(levels[0].max(axis=1) == levels[2].min(axis=1)))
+        levels += [trades.time, ticks, trades.size, -sign * trades.aggressor, *self._cancels(sign)]
+        return Side(*[self.books.time, *levels, locked > LOCKED_SHARE])
+
+    def _cancels(self, sign: int) -> tuple[Int64, Int64, Float, Int64]:
+        """Time, tick, shares and time of entry of the cancelled orders of one side, (c,) each."""
+        if (sent := self.messages) is None:
+            none = np.zeros(0, np.int64)
+            return none, none, np.zeros(0), none
+        rows = np.flatnonzero((sent.kind == CANCEL) & (sent.side == sign))
+        row = sent.entered[rows]
+        entered = np.where(row >= 0, sent.time[np.maximum(row, 0)], -1)
+        ticks = sign * on_ticks(sent.price[rows], self.tick, np.round)
+        return sent.time[rows], ticks, sent.size[rows], entered
+
+
+def on_ticks(price: Any, tick: float, rounded: Any) -> Int64:
+    """Prices in whole ticks, by `rounded` beyond the rounding of their last digits."""
+    ticks = np.asarray(price, float) / tick
+    return rounded(np.round(ticks, 6)).astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Fills(Record):
+    """What traded against resting orders.
+
+    Attributes
+    ----------
+    order : (k,) int
+        Row of the order.
+    time : (k,) int64 ns UTC
+    shares : (k,)
+    price : (k,) currency per share
+    left : (n,) shares
+        Not filled, by order.
+    ahead : (n,) shares
+        Queue ahead of each order on its arrival; NaN where no quote was shown, infinite
+        where its price was deeper than what is shown.
+    """
+
+    order: Int64
+    time: Int64
+    shares: Float
+    price: Float
+    left: Float
+    ahead: Float
+
+    @property
+    def done(self) -> Int64:
+        """When each order was filled whole, (n,) ns UTC; -1 where it was not."""
+        last = np.full(len(self.left), -1)
+        last[self.order] = self.time  # in time order
+        return np.where(self.left > 0, -1, last)
+
+
+def rest_orders(
+    recording: Recording, side: str, shares: Any, decided: Int64, end: Int64, posting: Posting,
+    real: Real | None = None,
+) -> Fills:  # fmt: skip
+    r"""Rest orders from each decision, plus the latency, to each end, and see what fills them.
+
+    The order joins the queue at the best quote of the book that it was decided on, moved by the
+    offset, and never at or through the other side on arrival. With a the shares ahead, at first
+    those displayed, and q those displayed now, a trade of v shares at its price fills
+
+    .. math:: \min(x, (v - a)^+), \qquad a \leftarrow (a - v)^+
+
+    of the x that are left. A trade beyond the price, or an opposite quote at it, fills all that it
+    holds, whatever was ahead. Of c shares cancelled at the price, "last" takes none off a,
+    "proportional" a c / q, "exact" those of orders that were entered before, and a is never above
+    q. "first" has a = 0, and is also filled by trades at its price whose aggressor is unknown. Each
+    order is alone: orders that overlap in time are not told of each other.
+
+    Parameters
+    ----------
+    recording : Recording
+    side : "buy" or "sell"
+    shares, decided, end : (n,)
+        Shares; ns UTC: the book last shown at `decided` is known, the order rests until `end`.
+    posting : Posting
+    real : Real, optional
+        Recorded orders, one for each of `shares`, in whose place these stand.
+
+    Returns
+    -------
+    Fills
+
+    Raises
+    ------
+    ValidationError
+        "exact" without messages; shares that are negative or not (n,).
+
+    Examples
+    --------
+    >>> time, size = 10**18 + np.arange(3) * 10**9, np.full((3, 1), 100.0)
+    >>> from research_lib.market import Trades
+    >>> trades = Trades(time[1:], [9.9, 9.9], [80.0, 50.0], [-1, -1])
+    >>> bid, ask = np.full((3, 1), 9.9), np.full((3, 1), 10.1)
+    >>> books = BookSnapshots(time, bid, size, ask, size, trades=trades)
+    >>> how = Posting("last", latency_seconds=0.0)
+    >>> one = Recording.of(books, 0.1)
+    >>> rest_orders(one, "buy", [40.0], time[:1], time[-1:], how).shares.tolist()  # 80 + 50 - 100
+    [30.0]
+    """
+    if posting.queue == "exact" and recording.messages is None:
+        raise ValidationError('queue "exact" needs order messages; give Recording messages=')
+    market, n, sign = recording.side(side), len(decided), int(side_sign(side))
+    x = per_interval("shares", shares, n)
+    lag = round(1e9 * posting.latency_seconds) if real is None else 0
+    how = QUEUES.index(posting.queue), posting.offset_ticks, posting.follow, np.int64(lag)
+    room = len(market.trade_time) + len(market.time)
+    out = np.zeros(room, np.int64), np.zeros(room), np.zeros(room, np.int64)
+    left, ahead, found = np.zeros(n), np.zeros(n), []
+    tick, executed, size = NOWHERE, np.zeros(0, np.int64), np.zeros(0)
+    for k in range(n):
+        if real is not None:
+            rows = slice(real.first[k], real.first[k + 1])
+            executed, size = real.time[rows], real.size[rows]
+            tick = sign * int(on_ticks(real.price[k], recording.tick, np.round))
+        order = x[k], np.int64(decided[k]), np.int64(end[k]), tick, executed, size
+        count, left[k], ahead[k] = _rest(market, *order, *how, *out)
+        time, shares_, ticks = (column[:count].copy() for column in out)
+        found.append((np.full(count, k), time, shares_, sign * recording.tick * ticks))
+    columns: Any = [np.concatenate(column) for column in zip(*found, strict=True)]
+    return Fills(*[*columns, left, ahead])
+
+
+def post_then_cross(
+    shares: Any, recording: Recording, start: Int64, step: int, side: str, posting: Posting, *,
+    posts: Any = True, name: str = "post, then cross",
+) -> Execution:  # fmt: skip
+    """An order whose child orders rest for their interval, and what is left crosses at its end.
+
+    Fewer shares than a book displays may be left to cross; they are added to the next child order.
+    The order that rests is turned into one that crosses on arrival, so that nothing is filled
+    twice. A child order that is not posted crosses at the start of its interval, as in `replay`.
+
+    Parameters
+    ----------
+    shares : (n,)
+        Child orders.
+    recording : Recording
+    start : (n,) int64 ns UTC
+        Of the intervals.
+    step : int
+        Length of an interval, ns.
+    side : "buy" or "sell"
+    posting : Posting
+    posts : bool or (n,) bool
+        Which child orders are posted.
+
+    Returns
+    -------
+    Execution
+        A row a fill: the arrival of the first child order, with no shares; fills at rest
+        (`posted`), whose half-spread is that from the mid just before the fill, below 0 where it is
+        earned; and shares that crossed.
+
+    Raises
+    ------
+    ValidationError
+        A latency of an interval or more.
+
+    Examples
+    --------
+    >>> from research_lib.market import QueueMarket, Session
+    >>> market = QueueMarket(session=Session(5, close="09:35"))
+    >>> books, _ = market.days(1, np.random.default_rng(0))
+    >>> start, step = market.session.starts(books.days(market.session))[0], 60 * 10**9
+    >>> how = Posting("last"), Posting("first")
+    >>> args = [500.0] * 5, Recording.of(books), start, step, "buy"
+    >>> last, first = (post_then_cross(*args, one) for one in how)
+    >>> bool(last.filled[last.posted].sum() <= first.filled[first.posted].sum())
+    True
+    """
+    n, sign, books = len(start), side_sign(side), recording.books
+    x, posted = per_interval("shares", shares, n), np.broadcast_to(np.asarray(posts, bool), n)
+    lag = np.int64(round(1e9 * posting.latency_seconds))
+    if not lag < step:
+        late = f"latency_seconds must be below an interval, {step / 1e9:g} s"
+        raise ValidationError(f"{late}; got {posting.latency_seconds:g}")
+    end = start + step - 1
+    decided = np.where(posted, end - lag, start)  # to cross
+    rows, seen = (np.searchsorted(books.time, at, "right") - 1 for at in (decided + lag, decided))
+    opening = np.searchsorted(books.time, start[:1], "right") - 1
+    at_start, ladder, shown = (_ladder(books, at, side) for at in (opening, rows, seen))
+    carried, nothing = 0.0, np.zeros(ladder.size.shape[1])
+    at_rest, crossed, costs = list[Fills](), np.zeros(n), np.zeros(n)
+    for t in range(n):
+        want = x[t] + carried
+        if posted[t]:
+            one = rest_orders(recording, side, [want], start[t : t + 1], end[t : t + 1], posting)
+            at_rest.append(one)
+            want = float(one.left[0])
+        premium, size = ladder.premium[t], ladder.size[t]
+        crossed[t], costs[t] = walk(premium, size, nothing.copy(), 0.0, want)
+        carried = want - crossed[t]
+    time = np.concatenate([np.zeros(0, np.int64), *(one.time for one in at_rest)])
+    size, price = (
+        np.concatenate([[], *(one[key] for one in at_rest)]) for key in ("shares", "price")
+    )
+    quoted = np.flatnonzero(np.isfinite(books.mid))
+    before = quoted[np.maximum(np.searchsorted(books.time[quoted], time, "left") - 1, 0)]
+    mid = books.mid[before]
+    unseen = np.full(len(time), np.nan)
+    parts = [
+        # time, filled, cost, mid, half-spread, age, mid and half-spread decided on, posted
+        (start[:1] + lag, [0.0], [0.0], at_start.mid, at_start.half_spread, [0], [np.nan], [0.0],
+         [False]),
+        (time, size, sign * size * (price - mid), mid, sign * (price - mid),
+         time - books.time[before], unseen, unseen, np.ones(len(time), bool)),
+        (decided + lag, crossed, costs, ladder.mid, ladder.half_spread,
+         decided + lag - books.time[np.maximum(rows, 0)], shown.mid, shown.half_spread,
+         np.zeros(n, bool)),
+    ]  # fmt: skip
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    order = np.argsort(columns[0], kind="stable")
+    time, filled, cost, mid, spread, age, seen_mid, seen_spread, resting = (
+        c[order] for c in columns
+    )
+    premium, slope = ladder.rest_price if carried else (0.0, 0.0)
+    scheduled = np.append(filled[:-1], filled[-1] + carried)
+    return Execution(
+        name, scheduled, filled, carried, cost, side, time, mid, spread, posting.queue,
+        books.symbol, age, seen_mid, seen_spread, carried * (premium + 0.5 * slope * carried),
+        resting, n,
+    )  # fmt: skip
+
+
+def markouts(
+    execution: Execution, states: BookSnapshots, seconds: Sequence[float] = (5.0, 60.0)
+) -> pd.DataFrame:
+    """What each fill at rest earned, and was worth some time later, bps of its price.
+
+    Parameters
+    ----------
+    execution : Execution
+        Of `post_then_cross`.
+    states : BookSnapshots
+        Every state of the recording.
+    seconds : sequence of float
+        After the fill.
+
+    Returns
+    -------
+    DataFrame
+        A row a fill: time (ns), shares, price, earned_bps (the mid just before it less the price,
+        times the side), and for each horizon markout_<seconds>_bps, with the mid then; NaN where it
+        is not known. Below 0 the price has moved through the fill.
+
+    Examples
+    --------
+    >>> from research_lib.market import QueueMarket, Session
+    >>> market = QueueMarket(session=Session(5, close="09:35"))
+    >>> books, _ = market.days(1, np.random.default_rng(0))
+    >>> start = market.session.starts(books.days(market.session))[0]
+    >>> args = [500.0] * 5, Recording.of(books), start, 60 * 10**9, "buy", Posting()
+    >>> markouts(post_then_cross(*args), books)["earned_bps"].round(6).unique().tolist()
+    [1.0]
+    """
+    rows, sign = np.asarray(execution.posted, bool), side_sign(execution.side)
+    time, shares = execution.time[rows], execution.filled[rows]
+    price = execution.mid[rows] + sign * execution.cost_by_interval[rows] / shares
+    table = {"time": time, "shares": shares, "price": price}
+    table["earned_bps"] = -1e4 * execution.half_spread[rows] / price
+    for horizon in seconds:
+        gain = sign * (mids_after(states, time, horizon) - price)
+        table[f"markout_{horizon:g}_bps"] = 1e4 * gain / price
+    return pd.DataFrame(table)
+
+
+def _ladder(books: BookSnapshots, rows: Int64, side: str) -> Ladder:
+    """The side of some books that an order walks; nothing where there is none, row -1."""
+    ladder = Ladder.of(books.take(np.maximum(rows, 0)), side)
+    none = rows < 0
+    mid, size = np.where(none, np.nan, ladder.mid), np.where(none[:, None], 0.0, ladder.size)
+    return replace(ladder, mid=mid, size=size)
+
+
+@compiled
+def _displayed(ticks: Array, sizes: Float, at: int) -> float:
+    """Shares displayed at a price; infinite where it is deeper than what is shown."""
+    total, worst, full = 0.0, at + 1, True
+    for level in range(len(ticks)):
+        if sizes[level] > 0:
+            worst = ticks[level]
+            total += sizes[level] if ticks[level] == at else 0.0
+        else:
+            full = False
+    return np.inf if full and at < worst else total
+
+
+@compiled
+def _best(ticks: Array, sizes: Float, sign: int) -> int:
+    """The highest tick that holds shares for sign 1, the lowest for -1; NOWHERE without one."""
+    best = sign * NOWHERE
+    for level in range(len(ticks)):
+        if sizes[level] > 0 and sign * ticks[level] > sign * best:
+            best = ticks[level]
+    return best
+
+
+@compiled
+def _joined(side: Side, j: int, tick: int, queue: int) -> tuple[int, float]:
+    """Price of an order for `tick` that arrives when state j is shown, and what is shown there."""
+    tick = min(tick, _best(side.other_tick[j], side.other_size[j], -1) - (not side.strict))
+    return tick, _displayed(side.own_tick[j], side.own_size[j], tick)
+
+
+@compiled
+def _through(side: Side, j: int, tick: int) -> float:
+    """Shares of the other side that state j shows at or beyond a price."""
+    total = 0.0
+    for level in range(side.other_tick.shape[1]):
+        if side.other_tick[j, level] < tick + (not side.strict):
+            total += side.other_size[j, level]
+    return total
+
+
+@compiled
+def _cancelled(side: Side, row: int, until: int, tick: int, arrival: int) -> tuple[int, float]:
+    """Shares cancelled at a price up to a time of orders that were there before; the next row."""
+    total = 0.0
+    while row < len(side.cancel_time) and side.cancel_time[row] <= until:
+        if side.cancel_tick[row] == tick and side.cancel_entered[row] <= arrival:
+            total += side.cancel_size[row]
+        row += 1
+    return row, total
+
+
+@compiled
+def _rest(
+    side: Side, shares: float, decided: int, end: int, price: int, real_time: Int64,
+    real_size: Float, queue: int, offset: int, follow: bool, lag: int, out_time: Int64,
+    out_size: Float, out_tick: Int64,
+) -> tuple[int, float, float]:  # fmt: skip
+    """One order: number of fills, which are written to `out`; shares left; shares ahead at first.
+
+    `price` is the tick of the real order whose place it takes, of which `real_*` are executed, and
+    NOWHERE without one.
+    """
+    known, arrival, left, n = (
+        np.searchsorted(side.time, decided, "right") - 1,
+        decided + lag,
+        shares,
+        0,
+    )
+    tick = price
+    if known >= 0 and price == NOWHERE:
+        tick = _best(side.own_tick[known], side.own_size[known], 1) - offset
+    if known < 0 or tick <= NOWHERE // 2:
+        return 0, shares, np.nan
+    # The next state; of a real order the one that shows it, and what it took on arrival is no fill.
+    k = np.searchsorted(side.time, arrival - (price != NOWHERE), "right")
+    tick, shown = _joined(side, k - 1, tick, queue)
+    ahead = at_first = 0.0 if queue == FIRST else shown
+    standing = shares if price != NOWHERE else 0.0  # of the real order, which is displayed
+    taken, traded, wanted, moves, executed = 0.0, 0.0, tick, NEVER, 0
+    row = np.searchsorted(side.trade_time, side.time[k - 1], "right")
+    gone = np.searchsorted(side.cancel_time, side.time[k - 1], "right")
+    while left > 0:
+        until = min(end, moves, side.time[k] if k < len(side.time) else end)
+        while row < len(side.trade_time) and side.trade_time[row] <= until and left > 0:
+            at, hits, size = side.trade_tick[row], side.hits[row], side.trade_size[row]
+            if hits >= 0 and (at < tick or (at == tick and (hits == 1 or queue == FIRST))):
+                ahead = ahead if at == tick else 0.0
+                traded += size if at == tick else 0.0
+                fill = min(left, size - ahead) if side.trade_time[row] > arrival else 0.0
+                ahead = max(ahead - size, 0.0)
+                if fill > 0:
+                    out_time[n], out_size[n], out_tick[n] = side.trade_time[row], fill, tick
+                    left, n = left - fill, n + 1
+            row += 1
+        if until == end or left <= 0:
+            break
+        if moves <= until:  # entered anew, last in the queue
+            tick, shown = _joined(side, k - 1, wanted, queue)
+            ahead = 0.0 if queue == FIRST else shown
+            arrival, moves, taken, traded = moves, NEVER, 0.0, 0.0
+            continue
+        while executed < len(real_time) and real_time[executed] <= until:
+            standing, executed = standing - real_size[executed], executed + 1
+        now = max(_displayed(side.own_tick[k], side.own_size[k], tick) - standing, 0.0)
+        gone, before = _cancelled(side, gone, until, tick, arrival)
+        if queue == EXACT:
+            ahead -= before
+        elif queue == PROPORTIONAL and now < shown - traded < np.inf:
+            ahead *= now / (shown - traded)
+        ahead, shown, traded = max(min(ahead, now), 0.0), now, 0.0
+        fill = min(left, _through(side, k, tick) - taken)
+        if fill > 0:
+            out_time[n], out_size[n], out_tick[n] = until, fill, tick
+            left, taken, n = left - fill, taken + fill, n + 1
+        best = _best(side.own_tick[k], side.own_size[k], 1)
+        if follow and price == NOWHERE and moves == NEVER and best - max(offset, 0) > tick:
+            wanted, moves = best - offset, until + lag
+        k += 1
+    return n, left, at_first

@@ -1,0 +1,372 @@
+"""Does posting child orders before they cross cost less than crossing at once?"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from research_lib.checks import Float, Int64, Mask
+from research_lib.config import Record
+from research_lib.errors import ValidationError
+from research_lib.evaluation import Execution, mids_after
+from research_lib.evaluation.costs import HORIZON_SECONDS
+from research_lib.evaluation.passive import Posting, Recording, post_then_cross
+from research_lib.market import BookSnapshots, Messages, Session
+from research_lib.market.book import side_sign
+from research_lib.market.presets import price_grid
+
+NS, SIDES = 10**9, ("buy", "sell")
+AROUND = 300 * NS  # states kept before a session, for its first decision, and after it, for mids
+FEATURES = ["spread", "ahead", "imbalance"]
+BOUNDS = ("last", "first")  # of the queue: the fewest and the most fills
+TAKE, POST, RULE = "take", "post, then cross", "passive, then cross"
+PENALTIES = tuple(10.0 ** np.arange(-1, 5))  # one is chosen by leaving each order out
+MIN_FITTED = 20  # child orders for a regression of their costs; of fewer the mean is used
+
+
+@dataclass(frozen=True, eq=False)
+class Period(Record):
+    """Intervals of one session, or of a part of it, with what was recorded around them.
+
+    Attributes
+    ----------
+    recording : Recording
+    start : (n,) int64 ns UTC
+        Of the intervals.
+    step : int
+        Length of an interval, ns.
+
+    Examples
+    --------
+    >>> from research_lib.market import QueueMarket
+    >>> market = QueueMarket(session=Session(5, close="09:35"))
+    >>> books, _ = market.days(2, np.random.default_rng(0))
+    >>> [len(one.start) for one in Period.of(books, market.session)]
+    [5, 5]
+    """
+
+    recording: Recording
+    start: Int64
+    step: int
+
+    @classmethod
+    def of(
+        cls, states: BookSnapshots, session: Session, tick: float = 0.0,
+        messages: Messages | None = None,
+    ) -> list[Self]:  # fmt: skip
+        """Every session of a recording; without a tick that of the grid of its prices."""
+        found, grid = [], tick or price_grid(states)
+        for day in states.days(session):
+            start = session.starts([day])[0]
+            step = int(session.traded_ns(start[:1])[1][0]) // session.n_intervals
+            near = (
+                pd.Timestamp(at, tz="UTC") for at in (start[0] - AROUND, start[-1] + step + AROUND)
+            )
+            found.append(cls(Recording.of(states.between(*near), grid, messages), start, step))
+        return found
+
+    def part(self, first: int, end: int) -> Self:
+        """Its intervals from `first` up to, without, `end`."""
+        return replace(self, start=self.start[first:end])
+
+    def shifted(self, fraction: float) -> Self:
+        """Its intervals begun later, by a fraction of their length, without the last one."""
+        return replace(self, start=self.start[:-1] + round(fraction * self.step))
+
+    def seen(self, side: str) -> pd.DataFrame:
+        """What an order of a side sees at each start, NaN where no two-sided book is shown.
+
+        Returns
+        -------
+        DataFrame
+            spread (ticks), ahead (shares at the best quote of the own side), imbalance, (own -
+            other) / (own + other) of the shares at the best quotes.
+        """
+        market = self.recording.side(side)
+        at = np.searchsorted(market.time, self.start, "right") - 1
+        own, other = market.own_tick[at].max(axis=1), market.other_tick[at].min(axis=1)
+        ahead = np.sum(market.own_size[at] * (market.own_tick[at] == own[:, None]), axis=1)
+        across = np.sum(market.other_size[at] * (market.other_tick[at] == other[:, None]), axis=1)
+        known = (at >= 0) & (ahead > 0) & (across > 0)
+        imbalance = (ahead - across) / np.where(known, ahead + across, 1.0)
+        columns = dict(zip(FEATURES, (other - own, ahead, imbalance), strict=True))
+        seen = pd.DataFrame(columns, dtype=float)
+        seen.loc[~known] = np.nan
+        return seen
+
+
+def child_costs(periods: Iterable[Period], shares: float, posting: Posting) -> pd.DataFrame:
+    """What a child order of each interval costs posted and taken, each counted to the mid 60 s on.
+
+    Parameters
+    ----------
+    periods : iterable of Period
+    shares : float
+        Of a child order.
+    posting : Posting
+
+    Returns
+    -------
+    DataFrame, a row an interval and side
+        side; spread, ahead, imbalance (`Period.seen`); filled, the share filled at rest; rest_bps
+        of these shares and cross_bps of the others (NaN without any), posted_bps of all, and
+        taken_bps, bps of the mid at the start.
+
+    Examples
+    --------
+    >>> from research_lib.market import QueueMarket
+    >>> market = QueueMarket(session=Session(30, close="10:00"))
+    >>> books, _ = market.days(1, np.random.default_rng(0))
+    >>> table = child_costs(Period.of(books, market.session), 100.0, Posting())
+    >>> len(table), bool(table["filled"].between(0, 1).all())
+    (60, True)
+    """
+    parts = []
+    for period in periods:
+        for side in SIDES:
+            x = np.full(len(period.start), shares)
+            args = x, period.recording, period.start, period.step, side, posting
+            posted, taken = (post_then_cross(*args, posts=posts) for posts in (True, False))
+            rest, cross = (_by_interval(posted, period, at_rest) for at_rest in (True, False))
+            one = _by_interval(taken, period, False)
+            seen = period.seen(side).assign(side=side)
+            seen["filled"] = rest["shares"] / (rest["shares"] + cross["shares"])
+            for name, table in {
+                "rest": rest,
+                "cross": cross,
+                "posted": rest + cross,
+                "taken": one,
+            }.items():
+                seen[f"{name}_bps"] = table["cost"] / table["shares"] / one["mid"] * 1e4
+            parts.append(seen)
+    return pd.concat(parts, ignore_index=True).dropna(subset=[*FEATURES, "posted_bps", "taken_bps"])
+
+
+def _by_interval(done: Execution, period: Period, at_rest: bool) -> pd.DataFrame:
+    """Shares, cost to the mid a minute on (currency), and mid, of the fills of each interval."""
+    rows = np.asarray(done.posted, bool) == at_rest
+    rows &= done.filled > 0
+    later = mids_after(period.recording.books, done.time[rows], HORIZON_SECONDS)
+    filled, gain = done.filled[rows], side_sign(done.side) * (later - done.mid[rows])
+    cost = done.cost_by_interval[rows] - filled * gain
+    interval = np.searchsorted(period.start, done.time[rows], "right") - 1
+    n = len(period.start)
+    shares, paid = (np.bincount(interval, one, n) for one in (filled, cost))
+    at = np.searchsorted(period.recording.books.time, period.start, "right") - 1
+    return pd.DataFrame({"shares": shares, "cost": paid, "mid": period.recording.books.mid[at]})
+
+
+@dataclass(frozen=True, eq=False)
+class PostingRule(Record):
+    r"""Post where it is expected to gain, after selection, on what taking would cost.
+
+    .. math:: \mathrm{gain} = c_{take}(z) - p(z) \, c_{rest}(z) - (1 - p(z)) \, c_{cross}(z) > 0
+
+    with z the spread, the queue ahead (both in logarithms) and the imbalance, p a logistic model of
+    the share that is filled within the interval, and c ridge regressions of the costs, each to the
+    mid a minute after the fill, of shares that are taken, filled at rest, or left to cross.
+
+    Attributes
+    ----------
+    fill, costs : fitted models
+        Of scikit-learn; costs by name.
+
+    Examples
+    --------
+    >>> rng, n = np.random.default_rng(0), 400
+    >>> z = {"spread": rng.integers(1, 5, n), "ahead": rng.integers(1, 9, n), "imbalance": 0.0}
+    >>> children = pd.DataFrame(z).assign(filled=0.5, taken_bps=1.0, cross_bps=1.5)
+    >>> rule = PostingRule.fit(children.assign(rest_bps=2.0 - children["spread"]))
+    >>> rule.posts(children).tolist() == (children["spread"] > 1.5).tolist()
+    True
+    """
+
+    fill: Any
+    costs: Mapping[str, Any]
+
+    @classmethod
+    def fit(cls, children: pd.DataFrame) -> Self:
+        """Fitted on `child_costs` of earlier intervals.
+
+        Raises
+        ------
+        ValidationError
+            Fewer than ten child orders.
+        """
+        from sklearn.dummy import DummyRegressor  # heavy to import
+        from sklearn.linear_model import LogisticRegression, RidgeCV
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        if len(children) < 10:
+            few = f"{len(children)} child orders are too few to fit a rule on, at least 10"
+            raise ValidationError(f"{few}; give more earlier sessions or shorter intervals")
+        filled = children["filled"].to_numpy()
+        # A child order counts as filled for the share that was, and as not filled for the rest.
+        twice, weights = _signals(children), np.append(filled, 1.0 - filled)
+        fill = make_pipeline(StandardScaler(), LogisticRegression())
+        outcome = np.repeat([1, 0], len(filled))
+        fill.fit(np.vstack([twice, twice]), outcome, logisticregression__sample_weight=weights)
+        costs = {}
+        for name in ("taken", "rest", "cross"):
+            known = children[f"{name}_bps"].notna()
+            if known.any():
+                enough = known.sum() >= MIN_FITTED
+                line = RidgeCV(PENALTIES) if enough else DummyRegressor()
+                model = make_pipeline(StandardScaler(), line)
+                costs[name] = model.fit(
+                    _signals(children[known]), children.loc[known, f"{name}_bps"]
+                )
+        return cls(fill, costs)
+
+    def gain(self, seen: pd.DataFrame) -> Float:
+        """Expected gain of posting, (k,) bps; NaN where nothing is seen."""
+        known = seen[FEATURES].notna().all(axis=1).to_numpy()
+        gain = np.full(len(seen), np.nan)
+        z = _signals(seen[known])
+        if known.any():
+            p = self.fill.predict_proba(z)[:, 1]
+            cost = {name: model.predict(z) for name, model in self.costs.items()}
+            posted = p * cost.get("rest", 0.0) + (1.0 - p) * cost.get("cross", 0.0)
+            gain[known] = cost["taken"] - posted
+        return gain
+
+    def posts(self, seen: pd.DataFrame) -> Mask:
+        """Whether to post, (k,); not where nothing is seen."""
+        return self.gain(seen) > 0
+
+
+def _signals(seen: pd.DataFrame) -> Float:
+    logs = np.log1p(seen[FEATURES[:2]].to_numpy(float))
+    return np.column_stack([logs, seen["imbalance"].to_numpy(float)])
+
+
+def posting_orders(
+    periods: Iterable[Period], total_shares: float, posting: Posting, queues: Sequence[str],
+    rules: Mapping[str, PostingRule] | None = None,
+) -> list[Execution]:  # fmt: skip
+    """An order of equal child orders in every period and side, taken, and posted by queue model.
+
+    Parameters
+    ----------
+    periods : iterable of Period
+    total_shares : float
+    posting : Posting
+        Its queue is replaced by each of `queues`.
+    queues : sequence of str
+    rules : mapping of side to PostingRule, optional
+        Of the strategy that posts only where it is expected to gain.
+
+    Returns
+    -------
+    list of Execution
+        Named "take", "post, then cross (<queue>)" and "passive, then cross (<queue>)".
+
+    Examples
+    --------
+    >>> from research_lib.market import QueueMarket
+    >>> market = QueueMarket(session=Session(5, close="09:35"))
+    >>> books, _ = market.days(1, np.random.default_rng(0))
+    >>> done = posting_orders(Period.of(books, market.session), 500.0, Posting(), ["last"])
+    >>> [one.name for one in done]
+    ['take', 'post, then cross (last)', 'take', 'post, then cross (last)']
+    """
+    done = []
+    for period in periods:
+        n = len(period.start)
+        args = np.full(n, total_shares / n), period.recording, period.start, period.step
+        for side in SIDES:
+            done.append(post_then_cross(*args, side, posting, posts=False, name=TAKE))
+            for queue in queues:
+                how = replace(posting, queue=queue)
+                done.append(post_then_cross(*args, side, how, name=f"{POST} ({queue})"))
+                if rules:
+                    posts = rules[side].posts(period.seen(side))
+                    name = f"{RULE} ({queue})"
+                    done.append(post_then_cross(*args, side, how, posts=posts, name=name))
+    return done
+
+
+def break_even_rebate(table: pd.DataFrame, orders: Iterable[Execution]) -> pd.Series:
+    r"""Rebate a share at which each strategy costs what taking costs, currency.
+
+    .. math:: r = \frac{(C - C_{take}) \, P \, S}{\mathrm{shares\ at\ rest}}
+
+    above what the accounting already pays, with P the arrival price; below 0 it is the fee that
+    posting could bear. NaN where nothing is filled at rest.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of `compare`, with the benchmark "take".
+    orders : iterable of Execution
+
+    Examples
+    --------
+    >>> break_even_rebate(pd.DataFrame({"difference_bps": []}), []).size
+    0
+    """
+    notional, at_rest = dict[str, float](), dict[str, float]()
+    for one in orders:
+        rows = np.zeros(len(one.time), bool) if one.posted is None else one.posted
+        notional[one.name] = notional.get(one.name, 0.0) + one.total_shares * one.arrival_price
+        at_rest[one.name] = at_rest.get(one.name, 0.0) + float(one.filled[rows].sum())
+    found = dict[str, float]()
+    for name, difference in table["difference_bps"].items():
+        found[name] = 1e-4 * difference * notional[name] / (at_rest[name] or np.nan)
+    return pd.Series(found, dtype=float, name="break-even rebate")
+
+
+def when_posting_pays(children: Mapping[str, pd.DataFrame], n_groups: int = 3) -> pd.DataFrame:
+    """Mean gain of posting on taking, by what was seen when the child order was decided.
+
+    Parameters
+    ----------
+    children : mapping of queue model to `child_costs`
+        Of the same child orders.
+    n_groups : int
+        Groups of about equal size for each quantity; fewer where its values are few.
+
+    Returns
+    -------
+    DataFrame
+        Index quantity and its range; orders, and for each model gain_<model>_bps and
+        filled_<model>_%.
+    """
+    rows, first = {}, next(iter(children.values()))
+    for name in FEATURES:
+        groups = pd.qcut(first[name], n_groups, duplicates="drop")
+        for group in groups.cat.categories:
+            mine = (groups == group).to_numpy()
+            row: dict[str, float] = {"orders": int(mine.sum())}
+            for queue, table in children.items():
+                gain = table["taken_bps"] - table["posted_bps"]
+                row[f"gain_{queue}_bps"] = float(gain.to_numpy()[mine].mean())
+                row[f"filled_{queue}_%"] = 100.0 * float(table["filled"].to_numpy()[mine].mean())
+            rows[name, f"{group.left:.3g} to {group.right:.3g}"] = row
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["quantity", "range"])
+
+
+def posting_verdict(lower: Mapping[str, float], upper: Mapping[str, float]) -> str:
+    """Whether posting beats taking for both bounds of the queue, for none, or cannot be decided.
+
+    Parameters
+    ----------
+    lower, upper : mapping of "last" and "first" to float
+        Ends of the difference of cost, posting less taking, bps: of its 95 % interval, or, where
+        there are too few sessions for one, the least and the greatest over clocks and sides.
+
+    Examples
+    --------
+    >>> posting_verdict({"last": -2.0, "first": -3.0}, {"last": -0.5, "first": -1.0})
+    'posting beats taking for both bounds of the queue'
+    >>> posting_verdict({"last": -1.0, "first": -3.0}, {"last": 0.5, "first": -1.0})
+    'it cannot be decided from these data'
+    """
+    if all(upper[queue] < 0 for queue in BOUNDS):
+        return "posting beats taking for both bounds of the queue"
+    if all(lower[queue] > 0 for queue in BOUNDS):
+        return "posting beats taking for neither bound of the queue"
+    return "it cannot be decided from these data"
