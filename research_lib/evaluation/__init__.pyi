@@ -40,6 +40,12 @@ from research_lib.evaluation.own_orders import FAULTS as FAULTS
 from research_lib.evaluation.own_orders import checked_desk as checked_desk
 from research_lib.evaluation.own_orders import read_fills as read_fills
 from research_lib.evaluation.own_orders import read_orders as read_orders
+from research_lib.evaluation.passive import QUEUES as QUEUES
+from research_lib.evaluation.passive import Posting as Posting
+from research_lib.evaluation.passive import Recording as Recording
+from research_lib.evaluation.passive import markouts as markouts
+from research_lib.evaluation.passive import post_then_cross as post_then_cross
+from research_lib.evaluation.passive import rest_orders as rest_orders
 from research_lib.evaluation.pre_trade import pre_trade_costs as pre_trade_costs
 from research_lib.evaluation.priors import Known as Known
 from research_lib.evaluation.priors import Prior as Prior

@@ -101,6 +101,9 @@ class CarriedImpact(Record):
             return max(float(law) * price * total - float(walk.sum()), 0.0)
         if self.kernel is None:
             return 0.0
+        if np.any(np.diff(time) == 0):  # fills at one time are one
+            time, at = np.unique(time, return_inverse=True)
+            shares, walk = np.bincount(at, shares) + 0.0, np.bincount(at, walk) + 0.0
         matrix = _displacement(self.kernel, (time - time[0]).tobytes())
         own = 0.5 * float(self.kernel(0.0)) * shares**2
         return float(shares @ (matrix @ shares)) + float(np.maximum(own - walk, 0.0).sum())

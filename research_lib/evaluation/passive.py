@@ -230,7 +230,7 @@ def rest_orders(
     holds, whatever was ahead. Of c shares cancelled at the price, "last" takes none off a,
     "proportional" a c / q, "exact" those of orders that were entered before, and a is never above
     q. "first" has a = 0, and is also filled by trades at its price whose aggressor is unknown. Each
-    order is alone: orders that overlap in time are not told of each other.
+    order is alone, also where several overlap in time.
 
     Parameters
     ----------
@@ -500,13 +500,8 @@ def _rest(
     `price` is the tick of the real order whose place it takes, of which `real_*` are executed, and
     NOWHERE without one.
     """
-    known, arrival, left, n = (
-        np.searchsorted(side.time, decided, "right") - 1,
-        decided + lag,
-        shares,
-        0,
-    )
-    tick = price
+    known = np.searchsorted(side.time, decided, "right") - 1
+    arrival, left, n, tick = decided + lag, shares, 0, price
     if known >= 0 and price == NOWHERE:
         tick = _best(side.own_tick[known], side.own_size[known], 1) - offset
     if known < 0 or tick <= NOWHERE // 2:

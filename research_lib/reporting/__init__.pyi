@@ -55,6 +55,7 @@ from research_lib.reporting.render import render_index as render_index
 from research_lib.reporting.results import ForecastResults as ForecastResults
 from research_lib.reporting.results import MethodologyResults as MethodologyResults
 from research_lib.reporting.results import ModelingResults as ModelingResults
+from research_lib.reporting.results import PassiveResults as PassiveResults
 from research_lib.reporting.results import PortfolioResults as PortfolioResults
 from research_lib.reporting.results import RobustnessResults as RobustnessResults
 from research_lib.reporting.results import StrategyResults as StrategyResults

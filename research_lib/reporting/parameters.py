@@ -27,7 +27,8 @@ NOTEBOOKS = {
     "modeling": "impact_modeling.ipynb", "strategy": "trade_allocation_strategy.ipynb",
     "robustness": "strategy_robustness.ipynb", "portfolio": "portfolio_execution.ipynb",
     "transient": "transient_impact.ipynb", "tca": "execution_tca.ipynb",
-    "forecast": "liquidity_forecast.ipynb", "methodology": "methodology.ipynb",
+    "forecast": "liquidity_forecast.ipynb", "passive": "passive_execution.ipynb",
+    "methodology": "methodology.ipynb",
 }  # fmt: skip
 USUAL = ("modeling", "strategy", "robustness")  # of a configuration that names no sections
 PRESET_NAMES = tuple(PRESETS)

@@ -321,6 +321,54 @@ class ForecastResults(Results):
 
 
 @dataclass(frozen=True)
+class PassiveResults(Results):
+    """Of passive_execution.ipynb; bps of the arrival mid, buy and sell averaged.
+
+    Attributes
+    ----------
+    verdict : str
+        Whether posting every child order beats taking for both bounds of the queue, for neither, or
+        cannot be decided from these data.
+    take_bps : float
+        Expected cost of taking.
+    last_bps, last_lower_bps, last_upper_bps : float
+        Posting less taking by the pessimistic bound, with its 95 % interval, or, below 20 sessions,
+        its range over clocks and sides.
+    first_bps, first_lower_bps, first_upper_bps : float
+        By the optimistic one.
+    rule_last_bps, rule_first_bps : float
+        The same of the strategy that posts where it expects to gain.
+    at_rest_percent : float
+        Of the shares, by the pessimistic bound.
+    rebate : float
+        At which posting and taking are even by it, currency a share.
+    n_real_orders : int
+        Real limit orders at the best quote whose fate is known; 0 without messages.
+    bracketed_percent, exact_percent : float
+        Of these: true fills between the bounds; fills equal to those of the exact queue.
+    n_sessions : int
+        Evaluated.
+    """
+
+    verdict: str
+    take_bps: float
+    last_bps: float
+    last_lower_bps: float
+    last_upper_bps: float
+    first_bps: float
+    first_lower_bps: float
+    first_upper_bps: float
+    rule_last_bps: float
+    rule_first_bps: float
+    at_rest_percent: float
+    rebate: float
+    n_real_orders: int
+    bracketed_percent: float
+    exact_percent: float
+    n_sessions: int
+
+
+@dataclass(frozen=True)
 class MethodologyResults(Results):
     """Of methodology.ipynb.
 

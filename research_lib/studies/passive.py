@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any, Self
 
 import numpy as np
@@ -10,18 +11,28 @@ import pandas as pd
 from research_lib.checks import Float, Int64, Mask
 from research_lib.config import Record
 from research_lib.errors import ValidationError
-from research_lib.evaluation import Execution, mids_after
+from research_lib.evaluation import (
+    PARTS,
+    Accounting,
+    CarriedImpact,
+    Execution,
+    mids_after,
+    paired_costs,
+)
 from research_lib.evaluation.costs import HORIZON_SECONDS
+from research_lib.evaluation.inference import DIFFERENCE
 from research_lib.evaluation.passive import Posting, Recording, post_then_cross
 from research_lib.market import BookSnapshots, Messages, Session
 from research_lib.market.book import side_sign
 from research_lib.market.presets import price_grid
+from research_lib.studies.experiment import Sessions
 
 NS, SIDES = 10**9, ("buy", "sell")
 AROUND = 300 * NS  # states kept before a session, for its first decision, and after it, for mids
 FEATURES = ["spread", "ahead", "imbalance"]
 BOUNDS = ("last", "first")  # of the queue: the fewest and the most fills
-TAKE, POST, RULE = "take", "post, then cross", "passive, then cross"
+TAKE, POST, RULE = "taking", "post, then cross", "passive, then cross"
+SHIFTS = (0.0, 0.25, 0.5, 0.75)  # of an interval
 PENALTIES = tuple(10.0 ** np.arange(-1, 5))  # one is chosen by leaving each order out
 MIN_FITTED = 20  # child orders for a regression of their costs; of fewer the mean is used
 
@@ -262,7 +273,7 @@ def posting_orders(
     Returns
     -------
     list of Execution
-        Named "take", "post, then cross (<queue>)" and "passive, then cross (<queue>)".
+        Named "taking", "post, then cross (<queue>)" and "passive, then cross (<queue>)".
 
     Examples
     --------
@@ -271,7 +282,7 @@ def posting_orders(
     >>> books, _ = market.days(1, np.random.default_rng(0))
     >>> done = posting_orders(Period.of(books, market.session), 500.0, Posting(), ["last"])
     >>> [one.name for one in done]
-    ['take', 'post, then cross (last)', 'take', 'post, then cross (last)']
+    ['taking', 'post, then cross (last)', 'taking', 'post, then cross (last)']
     """
     done = []
     for period in periods:
@@ -289,34 +300,162 @@ def posting_orders(
     return done
 
 
-def break_even_rebate(table: pd.DataFrame, orders: Iterable[Execution]) -> pd.Series:
-    r"""Rebate a share at which each strategy costs what taking costs, currency.
+def split(periods: Sequence[Period], fit_days: int) -> tuple[list[Period], list[Period]]:
+    """Periods to fit on and later ones to evaluate: the first sessions, or the first half of one.
+
+    Examples
+    --------
+    >>> from research_lib.market import QueueMarket
+    >>> market = QueueMarket(session=Session(5, close="09:35"))
+    >>> books, _ = market.days(1, np.random.default_rng(0))
+    >>> [len(one.start) for part in split(Period.of(books, market.session), 0) for one in part]
+    [2, 3]
+    """
+    if fit_days:
+        return list(periods[:fit_days]), list(periods[fit_days:])
+    halves = [(one, len(one.start) // 2, len(one.start)) for one in periods]
+    return [one.part(0, n) for one, n, _ in halves], [one.part(n, end) for one, n, end in halves]
+
+
+def borrowed_impact(periods: Sequence[Period], market: str, n_intervals: int) -> CarriedImpact:
+    """Another market's level of carried impact, by what traded and moved in these periods.
+
+    Parameters
+    ----------
+    periods : sequence of Period
+        Before those that are priced.
+    market : str
+        One of `evaluation.costs.LEVELS`.
+    n_intervals : int
+        Of a whole session, to which volatility and volume are scaled.
+
+    Examples
+    --------
+    >>> from research_lib.market import QueueMarket
+    >>> market = QueueMarket(session=Session(60, close="10:30"))
+    >>> periods = Period.of(market.days(1, np.random.default_rng(0))[0], market.session)
+    >>> borrowed_impact(periods, "GOOG 2012-06-21", 60).scenario
+    'borrowed'
+    """
+    steps, mids, traded = list[Float](), list[Float](), 0.0
+    for one in periods:
+        books = one.recording.books
+        trades: Any = books.trades
+        at = np.searchsorted(books.time, one.start, "right") - 1
+        known = books.mid[at[at >= 0]]
+        mids.append(known[np.isfinite(known)])
+        steps.append(np.diff(mids[-1]))
+        inside = (trades.time >= one.start[0]) & (trades.time < one.start[-1] + one.step)
+        traded += float(trades.size[inside].sum())
+    price, sessions = float(np.concatenate(mids).mean()), sum(len(one.start) for one in periods)
+    sigma = np.sqrt(np.mean(np.concatenate(steps) ** 2) * n_intervals) / price
+    volume = traded * n_intervals / sessions
+    return CarriedImpact.borrowed(market, price=price, volatility=float(sigma), volume=volume)
+
+
+def posted_twap(
+    sessions: Sessions, first: int, total_shares: float, latency_seconds: float
+) -> list[Execution]:
+    """TWAP of each session from `first` on and side, posted, by both bounds of the queue.
+
+    None where resting orders cannot be followed: without signed trades, or with states that stand
+    half an interval apart or more.
+
+    Examples
+    --------
+    >>> from research_lib.market import preset
+    >>> drawn = Sessions.drawn(preset("thin_stock", Session(13)), 2, 5, np.random.default_rng(0))
+    >>> posted_twap(drawn, 1, 500.0, 1.0)  # it has no states between its books
+    []
+    """
+    states, done = sessions.states, list[Execution]()
+    if states is None or states.trades is None or not states.trades.aggressor.any():
+        return done
+    for one in Period.of(states, sessions.session, sessions.tick)[first:]:
+        if np.median(np.diff(one.recording.books.time)) > 0.5 * one.step:
+            return []
+        args = total_shares / len(one.start), one.recording, one.start, one.step
+        for side, queue in product(SIDES, BOUNDS):
+            how = Posting(queue, latency_seconds=latency_seconds)
+            done.append(post_then_cross(*args, side, how, name=f"TWAP posted ({queue})"))
+    return done
+
+
+def shifted_differences(
+    periods: Sequence[Period], total_shares: float, posting: Posting, accounting: Accounting,
+    states: BookSnapshots,
+) -> pd.DataFrame:  # fmt: skip
+    """Posting less taking, by side and bound, with the clock begun at four times of an interval.
+
+    What one session can say in place of a confidence interval.
+
+    Returns
+    -------
+    DataFrame
+        Index begun (part of an interval), side; a column of differences (bps) for each bound.
+
+    Examples
+    --------
+    >>> from research_lib.market import QueueMarket
+    >>> market = QueueMarket(session=Session(6, close="09:36"))
+    >>> books, _ = market.days(1, np.random.default_rng(0))
+    >>> args = Period.of(books, market.session), 500.0, Posting(), Accounting(), books
+    >>> shifted_differences(*args).shape
+    (8, 2)
+    """
+    rows = []
+    for fraction in SHIFTS:
+        moved = [one.shifted(fraction) for one in periods]
+        done = posting_orders(moved, total_shares, posting, BOUNDS)
+        priced = paired_costs(done, accounting, benchmark=TAKE, states=states)
+        rows.append(priced.assign(begun=fraction))
+    table = pd.concat(rows).pivot_table("difference_bps", ["begun", "side"], "strategy")
+    return table[[f"{POST} ({queue})" for queue in BOUNDS]].set_axis([*BOUNDS], axis=1)
+
+
+def posting_table(table: pd.DataFrame, orders: Sequence[Execution]) -> pd.DataFrame:
+    r"""The cost of posting by queue model, beside taking, and the rebate that makes them even.
 
     .. math:: r = \frac{(C - C_{take}) \, P \, S}{\mathrm{shares\ at\ rest}}
 
     above what the accounting already pays, with P the arrival price; below 0 it is the fee that
-    posting could bear. NaN where nothing is filled at rest.
+    posting could bear.
 
     Parameters
     ----------
     table : DataFrame
-        Of `compare`, with the benchmark "take".
-    orders : iterable of Execution
+        Of `compare` with the benchmark "taking".
+    orders : sequence of Execution
+
+    Returns
+    -------
+    DataFrame
+        Index strategy and queue; the parts, total_bps, difference_bps, lower_bps, upper_bps,
+        p_value, timing_risk_bps, at rest_% of the shares, break-even rebate (currency a share, NaN
+        where nothing is filled at rest).
 
     Examples
     --------
-    >>> break_even_rebate(pd.DataFrame({"difference_bps": []}), []).size
-    0
+    >>> from research_lib.evaluation import compare
+    >>> from research_lib.market import QueueMarket
+    >>> market = QueueMarket(session=Session(5, close="09:35"))
+    >>> books, _ = market.days(1, np.random.default_rng(0))
+    >>> done = posting_orders(Period.of(books, market.session), 500.0, Posting(), BOUNDS)
+    >>> found = posting_table(compare(done, benchmark=TAKE, states=books), done)
+    >>> found.index[0], float(found.loc[TAKE, "at rest_%"])
+    ('taking', 0.0)
     """
-    notional, at_rest = dict[str, float](), dict[str, float]()
-    for one in orders:
-        rows = np.zeros(len(one.time), bool) if one.posted is None else one.posted
-        notional[one.name] = notional.get(one.name, 0.0) + one.total_shares * one.arrival_price
-        at_rest[one.name] = at_rest.get(one.name, 0.0) + float(one.filled[rows].sum())
-    found = dict[str, float]()
-    for name, difference in table["difference_bps"].items():
-        found[name] = 1e-4 * difference * notional[name] / (at_rest[name] or np.nan)
-    return pd.Series(found, dtype=float, name="break-even rebate")
+    rows = {}
+    for name in dict.fromkeys(one.name for one in orders):
+        own = [one for one in orders if one.name == name]
+        notional = sum(one.total_shares * one.arrival_price for one in own)
+        at_rest = sum(float(one.filled[one.posted].sum()) for one in own)
+        even = 1e-4 * table.loc[name, "difference_bps"] * notional / (at_rest or np.nan)
+        share = 100.0 * at_rest / sum(one.total_shares for one in own)
+        rows[name] = {"at rest_%": share, "break-even rebate": even}
+    columns = [*PARTS, "total_bps", *DIFFERENCE, "p_value", "timing_risk_bps"]
+    extra = pd.DataFrame.from_dict(rows, orient="index")
+    return table.loc[extra.index, columns].join(extra).rename_axis("strategy")
 
 
 def when_posting_pays(children: Mapping[str, pd.DataFrame], n_groups: int = 3) -> pd.DataFrame:
@@ -345,7 +484,8 @@ def when_posting_pays(children: Mapping[str, pd.DataFrame], n_groups: int = 3) -
                 gain = table["taken_bps"] - table["posted_bps"]
                 row[f"gain_{queue}_bps"] = float(gain.to_numpy()[mine].mean())
                 row[f"filled_{queue}_%"] = 100.0 * float(table["filled"].to_numpy()[mine].mean())
-            rows[name, f"{group.left:.3g} to {group.right:.3g}"] = row
+            low, high = first.loc[mine, name].min(), first.loc[mine, name].max()
+            rows[name, f"{low:.3g} to {high:.3g}"] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["quantity", "range"])
 
 
@@ -363,10 +503,10 @@ def posting_verdict(lower: Mapping[str, float], upper: Mapping[str, float]) -> s
     >>> posting_verdict({"last": -2.0, "first": -3.0}, {"last": -0.5, "first": -1.0})
     'posting beats taking for both bounds of the queue'
     >>> posting_verdict({"last": -1.0, "first": -3.0}, {"last": 0.5, "first": -1.0})
-    'it cannot be decided from these data'
+    'whether posting beats taking cannot be decided'
     """
     if all(upper[queue] < 0 for queue in BOUNDS):
         return "posting beats taking for both bounds of the queue"
     if all(lower[queue] > 0 for queue in BOUNDS):
         return "posting beats taking for neither bound of the queue"
-    return "it cannot be decided from these data"
+    return "whether posting beats taking cannot be decided"

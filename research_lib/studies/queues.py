@@ -20,7 +20,8 @@ def real_orders(recording: Recording) -> pd.DataFrame:
     """The real limit orders that were posted at the best quote, and what each model says of them.
 
     Each order is taken off the book, and an order of its side, size and price rests in its place
-    until it was cancelled, or, where it was executed, until the recording ends.
+    until it was cancelled, or, where it was executed, until the recording ends. Orders entered at
+    one time are left out: what was ahead of each on entry is shown by no state.
 
     Parameters
     ----------
@@ -35,6 +36,8 @@ def real_orders(recording: Recording) -> pd.DataFrame:
     """
     sent: Any = recording.messages
     orders = limit_orders(sent)
+    seen = orders["ended"] <= recording.books.time[-1]
+    orders = orders[seen & ~orders["entered"].duplicated(keep=False)]
     executed = np.flatnonzero((sent.kind == EXECUTE) & (sent.entered >= 0))
     executed = executed[np.argsort(sent.entered[executed], kind="stable")]
     first = np.searchsorted(sent.entered[executed], orders["row"].to_numpy())
