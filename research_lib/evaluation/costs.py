@@ -102,8 +102,8 @@ class CarriedImpact(Record):
         if self.kernel is None:
             return 0.0
         if np.any(np.diff(time) == 0):  # fills at one time are one
-            time, at = np.unique(time, return_inverse=True)
-            shares, walk = np.bincount(at, shares) + 0.0, np.bincount(at, walk) + 0.0
+            time, first = np.unique(time, return_index=True)
+            shares, walk = np.add.reduceat(shares, first), np.add.reduceat(walk, first)
         matrix = _displacement(self.kernel, (time - time[0]).tobytes())
         own = 0.5 * float(self.kernel(0.0)) * shares**2
         return float(shares @ (matrix @ shares)) + float(np.maximum(own - walk, 0.0).sum())

@@ -327,8 +327,8 @@ class PassiveResults(Results):
     Attributes
     ----------
     verdict : str
-        Whether posting every child order beats taking for both bounds of the queue, for neither, or
-        cannot be decided from these data.
+        Whether posting every child order beats taking for both bounds of the queue, costs more for
+        both, or cannot be decided from these data.
     take_bps : float
         Expected cost of taking.
     last_bps, last_lower_bps, last_upper_bps : float

@@ -490,7 +490,7 @@ def when_posting_pays(children: Mapping[str, pd.DataFrame], n_groups: int = 3) -
 
 
 def posting_verdict(lower: Mapping[str, float], upper: Mapping[str, float]) -> str:
-    """Whether posting beats taking for both bounds of the queue, for none, or cannot be decided.
+    """Whether posting beats taking for both bounds of the queue, for none, or neither is shown.
 
     Parameters
     ----------
@@ -508,5 +508,5 @@ def posting_verdict(lower: Mapping[str, float], upper: Mapping[str, float]) -> s
     if all(upper[queue] < 0 for queue in BOUNDS):
         return "posting beats taking for both bounds of the queue"
     if all(lower[queue] > 0 for queue in BOUNDS):
-        return "posting beats taking for neither bound of the queue"
+        return "posting costs more than taking for both bounds of the queue"
     return "whether posting beats taking cannot be decided"
