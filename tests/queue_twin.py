@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from research_lib.evaluation.passive import QUEUES, Posting, Recording
+from research_lib.evaluation.passive import QUEUES, Posting
 
 
 def displayed(ticks: Any, sizes: Any, at: int) -> float:
@@ -24,7 +24,7 @@ def displayed(ticks: Any, sizes: Any, at: int) -> float:
 class Resting:
     """One order: its events in time order, each a method."""
 
-    def __init__(self, recording: Recording, side: str, shares: float, posting: Posting) -> None:
+    def __init__(self, recording: Any, side: str, shares: float, posting: Posting) -> None:
         self.market, self.left, self.how = recording.side(side), shares, posting
         self.fills: list[tuple[int, float, int]] = []
         self.tick: int | None = None
@@ -89,7 +89,7 @@ class Resting:
 
 
 def rest(
-    recording: Recording, side: str, shares: float, decided: int, end: int, posting: Posting
+    recording: Any, side: str, shares: float, decided: int, end: int, posting: Posting
 ) -> list[tuple[int, float, int]]:
     """(time, shares, tick) of each fill."""
     assert posting.queue in QUEUES

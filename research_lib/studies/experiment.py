@@ -75,7 +75,10 @@ class Sessions(Record):
         """Sessions of a file or a pattern, read part by part; `options` are as of `read_books`."""
         parts = iter_books(path, PART_ROWS, session=session, **options)
         states, _ = assess_parts(parts, session, quality)
-        return cls(states.sample(session), states, session, price_grid(states))
+        # A widened book stands half a tick off the grid.
+        widened = quality is not None and quality.locked == "widen"
+        tick = quality.locked_spread if widened and quality else price_grid(states)
+        return cls(states.sample(session), states, session, tick)
 
     def known(
         self, fit: Fit, *, fit_days: int, refit_days: int = 1, elsewhere: Elsewhere = None

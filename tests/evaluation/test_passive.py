@@ -14,14 +14,7 @@ from queue_twin import rest
 from research_lib.errors import ValidationError
 from research_lib.evaluation import Accounting, order_cost, order_costs, replay, sample_states
 from research_lib.evaluation.passive import QUEUES, Posting, Recording, post_then_cross, rest_orders
-from research_lib.market import (
-    BookSnapshots,
-    QueueMarket,
-    Session,
-    Trades,
-    read_books,
-    read_messages,
-)
+from research_lib.market import BookSnapshots, QueueMarket, Session, Trades, read_books
 
 SECOND, NOON = 10**9, 10**18  # ns
 FIVE = QueueMarket(session=Session(5, close="09:35"))
@@ -218,9 +211,3 @@ def test_the_exact_queue_needs_messages_and_a_recording_trades() -> None:
         Recording.of(BookSnapshots([0], [[1.0]], [[1.0]], [[2.0]], [[1.0]]))
     with pytest.raises(ValidationError, match=r"'midle' is unknown.*|choose from"):
         Posting("midle")
-
-
-@pytest.mark.slow
-def test_exact_predicts_real_orders_of_goog_and_the_bounds_bracket_them() -> None:
-    path = real_data("lobster/GOOG_2012-06-21_34200000_57600000_orderbook_10.csv.gz")
-    assert read_messages(path) is not None
