@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from research_lib.evaluation.passive import QUEUES, Posting
+from research_lib.evaluation import QUEUES, Posting
 
 
 def displayed(ticks: Any, sizes: Any, at: int) -> float:

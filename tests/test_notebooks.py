@@ -112,7 +112,7 @@ def test_the_methodology_lists_what_all_notebooks_cite() -> None:
     (references,) = (text for text in texts if text.startswith("## References"))
     listed = re.findall(r"^- (\w+), .*?\((\d{4})\)\.", references, re.MULTILINE)
     body = "\n".join(text for text in texts if text != references)
-    names = r"[A-Z][\w-]+(?:(?:, and |, | and )[A-Z][\w-]+)*(?: et al\.)?"
+    names = r"[A-Z][\w-]+(?:(?:, and |, | and )(?:de )?[A-Z][\w-]+)*(?: et al\.)?"
     found = re.findall(rf"({names}),? \(?(\d{{4}})\b(?!-)", body)
     cited = {(re.split(r"[-, ]", one)[0], year) for one, year in found}
     assert cited - {("April", "2010")} == set(listed)

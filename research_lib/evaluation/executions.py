@@ -375,10 +375,10 @@ class Execution(Record):
         share, known only afterwards. Almgren and Chriss (2000), equation (5).
         """
         left, known = self.total_shares - np.cumsum(self.filled)[:-1], np.isfinite(self.mid)
-        time, steps = self.time.astype(float), np.diff(self.mid[known])
-        variance = np.sum(steps**2) / np.sum(np.diff(time[known])) if steps.size else 0.0
+        steps, passed = np.diff(self.mid[known]), float(np.sum(np.diff(self.time[known])))
+        variance = np.sum(steps**2) / passed if passed else 0.0
         paper = self.total_shares * self.arrival_price or np.nan
-        return float(1e4 * np.sqrt(variance * np.sum(left**2 * np.diff(time))) / paper)
+        return float(1e4 * np.sqrt(variance * (left**2 @ np.diff(self.time))) / paper)
 
     @property
     def fills(self) -> pd.DataFrame:

@@ -12,8 +12,18 @@ from hypothesis import strategies as st
 from queue_twin import rest
 
 from research_lib.errors import ValidationError
-from research_lib.evaluation import Accounting, order_cost, order_costs, replay, sample_states
-from research_lib.evaluation.passive import QUEUES, Posting, Recording, post_then_cross, rest_orders
+from research_lib.evaluation import (
+    QUEUES,
+    Accounting,
+    Posting,
+    Recording,
+    order_cost,
+    order_costs,
+    post_then_cross,
+    replay,
+    rest_orders,
+    sample_states,
+)
 from research_lib.market import BookSnapshots, QueueMarket, Session, Trades, read_books
 
 SECOND, NOON = 10**9, 10**18  # ns
