@@ -28,6 +28,7 @@ class Resting:
         self.market, self.left, self.how = recording.side(side), shares, posting
         self.fills: list[tuple[int, float, int]] = []
         self.tick: int | None = None
+        self.taken = 0.0  # of opposite quotes that stand
         self.moves: tuple[int, int] | None = None  # when, and for which price
 
     def best(self, j: int, own: bool) -> int | None:
@@ -40,7 +41,7 @@ class Resting:
         other = self.best(j, own=False)
         if other is not None:
             tick = min(tick, other - (0 if self.market.strict else 1))
-        self.tick, self.arrival, self.taken, self.traded = tick, time, 0.0, 0.0
+        self.tick, self.arrival, self.traded = tick, time, 0.0
         self.shown = displayed(self.market.own_tick[j], self.market.own_size[j], tick)
         self.ahead = 0.0 if self.how.queue == "first" else self.shown
 
@@ -83,6 +84,7 @@ class Resting:
             for tick, size in zip(market.other_tick[j], market.other_size[j], strict=True)
             if size > 0 and tick <= limit
         )
+        self.taken = min(self.taken, offered)
         ours = max(min(self.left, offered - self.taken), 0.0)
         self.fill(time, ours)
         self.taken += ours

@@ -93,20 +93,27 @@ class CarriedImpact(Record):
             number("volatility", self.volatility, above=0)
             number("volume", self.volume, above=0)
 
-    def cost(self, shares: Float, walk: Float, time: NDArray[np.int64], price: float) -> float:
-        """Cost in currency of (n,) shares whose walk cost (n,) currency, at price `price`."""
+    def cost(
+        self, shares: Float, walk: Float, time: NDArray[np.int64], price: float, moved: Any = 1.0
+    ) -> float:
+        """Cost in currency of (n,) shares whose walk cost (n,) currency, at price `price`.
+
+        `moved` (n,) is the impact of each share relative to one that was taken.
+        """
         if self.scenario == "square-root":
             total = float(shares.sum())
             law = PEAK_SHARE * PREFACTOR * self.volatility * np.sqrt(total / self.volume)
             return max(float(law) * price * total - float(walk.sum()), 0.0)
         if self.kernel is None:
             return 0.0
+        moving = moved * shares
         if np.any(np.diff(time) == 0):  # fills at one time are one
             time, first = np.unique(time, return_index=True)
+            moving = np.add.reduceat(moving, first)
             shares, walk = np.add.reduceat(shares, first), np.add.reduceat(walk, first)
         matrix = _displacement(self.kernel, (time - time[0]).tobytes())
-        own = 0.5 * float(self.kernel(0.0)) * shares**2
-        return float(shares @ (matrix @ shares)) + float(np.maximum(own - walk, 0.0).sum())
+        own = 0.5 * float(self.kernel(0.0)) * shares * moving
+        return float(shares @ (matrix @ moving)) + float(np.maximum(own - walk, 0.0).sum())
 
     @classmethod
     def measured(cls, books: BookSnapshots, session: Session, n_lags: int | None = None) -> Self:
@@ -227,6 +234,9 @@ class Accounting(Record):
         Currency, of a share that crosses; below 0 for a rebate.
     rebate_per_share : float
         Currency, paid for a share that is filled at rest; below 0 for a fee.
+    resting_impact : float
+        Impact carried on of a share that is filled at rest, relative to one that is taken, in [0,
+        1]. The kernel is of shares that were taken: 1 is an upper end, 0 a lower one.
     risk_aversion : float
         lambda of the objective, 1 / currency.
 
@@ -241,11 +251,13 @@ class Accounting(Record):
     fee_per_share: float = 0.0
     risk_aversion: float = 0.0
     rebate_per_share: float = 0.0
+    resting_impact: float = 1.0
 
     def __post_init__(self) -> None:
         number("horizon_seconds", self.horizon_seconds, above=0)
         number("fee_per_share", self.fee_per_share)
         number("rebate_per_share", self.rebate_per_share)
+        number("resting_impact", self.resting_impact, 0, 1)
         number("risk_aversion", self.risk_aversion, 0)
 
 
@@ -348,7 +360,8 @@ def order_cost(
     arrival = float(decided[0])
     paper = total * arrival
     # Own impact is compared with the walk of the filling book, without the mid's move until then.
-    carried = how.carried.cost(shares, walked, one.time, arrival)
+    moved = 1.0 if one.posted is None else np.where(one.posted, how.resting_impact, 1.0)
+    carried = how.carried.cost(shares, walked, one.time, arrival, moved)
     currency = (spread.sum(), walk.sum(), -sign * shares @ (later - decided), carried)
     parts = [1e4 * float(part) / paper for part in currency]
     at_rest = 0.0 if one.posted is None else float(one.filled[one.posted].sum()) / total

@@ -21,6 +21,9 @@ from research_lib.market.presets import price_grid
 
 QUEUES = ("last", "proportional", "exact", "first")  # from the pessimistic to the optimistic
 LAST, PROPORTIONAL, EXACT, FIRST = range(4)
+KINDS = ("a trade at its price", "a trade beyond it", "an opposite quote", "a gap")
+AT_PRICE, BEYOND, QUOTE, GAP = range(4)
+Columns = tuple[Int64, Float, Int64, Int64]  # of fills: time, shares, tick, kind
 MAX_LEVELS = 10  # looked at for the displayed shares at a price
 NOWHERE = np.iinfo(np.int64).min // 4  # ticks of an empty level, worse than every price
 NEVER = np.iinfo(np.int64).max
@@ -90,7 +93,9 @@ class Side(NamedTuple):
     cancel_tick: Int64
     cancel_size: Float
     cancel_entered: Int64
-    strict: bool
+    strict: bool  # whether an opposite quote at a price leaves orders at it alone
+    inferred: bool
+    gap: int  # ns
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,10 +109,15 @@ class Recording(Record):
     books : BookSnapshots
         Complete states at distinct times, with trades.
     tick : float
-        Currency per share. Prices of the own side are rounded away from the mid to it, those of
-        trades down: a book that was widened about a rounded price is as displayed again.
+        Currency per share. Bids are rounded up to it, asks and trades down: a book that was widened
+        about a rounded price is as displayed again.
     messages : Messages, optional
         Of the queue model "exact".
+    inferred : bool
+        Whether the aggressors of trades are inferred: "first" then takes any trade at its price.
+    gap_seconds : float
+        Longer without a state the recording stood still: "first" then fills what rests. Infinite
+        where every event is recorded.
 
     Raises
     ------
@@ -126,9 +136,13 @@ class Recording(Record):
     books: BookSnapshots
     tick: float
     messages: Messages | None = None
+    inferred: bool = False
+    gap_seconds: float = np.inf
 
     @classmethod
-    def of(cls, states: BookSnapshots, tick: float = 0.0, messages: Messages | None = None) -> Self:
+    def of(
+        cls, states: BookSnapshots, tick: float = 0.0, messages: Messages | None = None, **how: Any
+    ) -> Self:
         """Of every state of a recording; the tick is by default the grid of the best quotes."""
         if (trades := states.trades) is None or not len(trades):
             raise ValidationError("the recording has no trades: nothing can fill a resting order")
@@ -136,7 +150,7 @@ class Recording(Record):
         if not len(whole):
             raise ValidationError("none of the states is complete; give states as read")
         settled = whole[np.diff(states.time[whole], append=np.iinfo(np.int64).max) > 0]
-        return cls(states.take(settled), tick or price_grid(states), messages)
+        return cls(states.take(settled), tick or price_grid(states), messages, **how)
 
     @cached_property
     def _sides(self) -> dict[str, Side]:
@@ -161,7 +175,8 @@ class Recording(Record):
         ticks = sign * on_ticks(trades.price, self.tick, np.floor)
         locked = float(np.mean(levels[0].max(axis=1) == levels[2].min(axis=1)))
         levels += [trades.time, ticks, trades.size, -sign * trades.aggressor, *self._cancels(sign)]
-        return Side(*[self.books.time, *levels, locked > LOCKED_SHARE])
+        gap = NEVER if np.isinf(self.gap_seconds) else np.int64(round(1e9 * self.gap_seconds))
+        return Side(*[self.books.time, *levels, locked > LOCKED_SHARE, self.inferred, gap])
 
     def _cancels(self, sign: int) -> tuple[Int64, Int64, Float, Int64]:
         """Time, tick, shares and time of entry of the cancelled orders of one side, (c,) each."""
@@ -192,19 +207,26 @@ class Fills(Record):
     time : (k,) int64 ns UTC
     shares : (k,)
     price : (k,) currency per share
+    kind : (k,) int
+        Of `KINDS`: by a trade at its price or beyond it, by a quote of the other side, or within a
+        gap of the recording.
     left : (n,) shares
         Not filled, by order.
     ahead : (n,) shares
         Queue ahead of each order on its arrival; NaN where no quote was shown, infinite
         where its price was deeper than what is shown.
+    taken : (n,) shares
+        Of the quotes of the other side that were shown last.
     """
 
     order: Int64
     time: Int64
     shares: Float
     price: Float
+    kind: Int64
     left: Float
     ahead: Float
+    taken: Float
 
     @property
     def done(self) -> Int64:
@@ -229,7 +251,8 @@ def rest_orders(
     of the x that are left. A trade beyond the price, or an opposite quote at it, fills all that it
     holds, whatever was ahead. Of c shares cancelled at the price, "last" takes none off a,
     "proportional" a c / q, "exact" those of orders that were entered before, and a is never above
-    q. "first" has a = 0, and is also filled by trades at its price whose aggressor is unknown. Each
+    q. "first" has a = 0, and is also filled by trades at its price whose aggressor is unknown or
+    inferred, and where the recording stood still: it errs towards fills wherever one errs. Each
     order is alone, also where several overlap in time.
 
     Parameters
@@ -270,8 +293,9 @@ def rest_orders(
     lag = round(1e9 * posting.latency_seconds) if real is None else 0
     how = QUEUES.index(posting.queue), posting.offset_ticks, posting.follow, np.int64(lag)
     room = len(market.trade_time) + len(market.time)
-    out = np.zeros(room, np.int64), np.zeros(room), np.zeros(room, np.int64)
-    left, ahead, found = np.zeros(n), np.zeros(n), []
+    whole = np.zeros(room, np.int64)
+    out = whole.copy(), np.zeros(room), whole.copy(), whole
+    left, ahead, taken, found = np.zeros(n), np.zeros(n), np.zeros(n), []
     tick, executed, size = NOWHERE, np.zeros(0, np.int64), np.zeros(0)
     for k in range(n):
         if real is not None:
@@ -279,11 +303,11 @@ def rest_orders(
             executed, size = real.time[rows], real.size[rows]
             tick = sign * int(on_ticks(real.price[k], recording.tick, np.round))
         order = x[k], np.int64(decided[k]), np.int64(end[k]), tick, executed, size
-        count, left[k], ahead[k] = _rest(market, *order, *how, *out)
-        time, shares_, ticks = (column[:count].copy() for column in out)
-        found.append((np.full(count, k), time, shares_, sign * recording.tick * ticks))
+        count, left[k], ahead[k], taken[k] = _rest(market, *order, *how, out)
+        time, filled, ticks, kind = (column[:count].copy() for column in out)
+        found.append((np.full(count, k), time, filled, sign * recording.tick * ticks, kind))
     columns: Any = [np.concatenate(column) for column in zip(*found, strict=True)]
-    return Fills(*[*columns, left, ahead])
+    return Fills(*[*columns, left, ahead, taken])
 
 
 def post_then_cross(
@@ -292,7 +316,7 @@ def post_then_cross(
 ) -> Execution:  # fmt: skip
     """An order whose child orders rest for their interval, and what is left crosses at its end.
 
-    Fewer shares than a book displays may be left to cross; they are added to the next child order.
+    What a book cannot fill is added to the next child order.
     The order that rests is turned into one that crosses on arrival, so that nothing is filled
     twice. A child order that is not posted crosses at the start of its interval, as in `replay`.
 
@@ -345,16 +369,16 @@ def post_then_cross(
     rows, seen = (np.searchsorted(books.time, at, "right") - 1 for at in (decided + lag, decided))
     opening = np.searchsorted(books.time, start[:1], "right") - 1
     at_start, ladder, shown = (_ladder(books, at, side) for at in (opening, rows, seen))
-    carried, nothing = 0.0, np.zeros(ladder.size.shape[1])
-    at_rest, crossed, costs = list[Fills](), np.zeros(n), np.zeros(n)
+    at_rest, carried, crossed, costs = list[Fills](), 0.0, np.zeros(n), np.zeros(n)
     for t in range(n):
-        want = x[t] + carried
+        want, taken = x[t] + carried, 0.0
         if posted[t]:
             one = rest_orders(recording, side, [want], start[t : t + 1], end[t : t + 1], posting)
             at_rest.append(one)
-            want = float(one.left[0])
+            want, taken = float(one.left[0]), one.taken[0]
         premium, size = ladder.premium[t], ladder.size[t]
-        crossed[t], costs[t] = walk(premium, size, nothing.copy(), 0.0, want)
+        consumed = np.clip(taken - (np.cumsum(size) - size), 0.0, size)  # quotes already taken
+        crossed[t], costs[t] = walk(premium, size, consumed, 1.0, want)
         carried = want - crossed[t]
     time = np.concatenate([np.zeros(0, np.int64), *(one.time for one in at_rest)])
     size, price = (
@@ -462,10 +486,9 @@ def _best(ticks: Array, sizes: Float, sign: int) -> int:
 
 
 @compiled
-def _joined(side: Side, j: int, tick: int, queue: int) -> tuple[int, float]:
-    """Price of an order for `tick` that arrives when state j is shown, and what is shown there."""
-    tick = min(tick, _best(side.other_tick[j], side.other_size[j], -1) - (not side.strict))
-    return tick, _displayed(side.own_tick[j], side.own_size[j], tick)
+def _below(side: Side, j: int, tick: int) -> int:
+    """A price, at most the best one at which an order does not cross the other side of state j."""
+    return min(tick, _best(side.other_tick[j], side.other_size[j], -1) - (not side.strict))
 
 
 @compiled
@@ -476,6 +499,24 @@ def _through(side: Side, j: int, tick: int) -> float:
         if side.other_tick[j, level] < tick + (not side.strict):
             total += side.other_size[j, level]
     return total
+
+
+@compiled
+def _meets(side: Side, row: int, tick: int, queue: int) -> bool:
+    """Whether a trade is one with orders at a price of the own side, or beyond it."""
+    at, hits, unsure = side.trade_tick[row], side.hits[row], queue == FIRST
+    if hits < 0 and not (unsure and side.inferred):
+        return False
+    return bool(at < tick or (at == tick and (hits == 1 or unsure)))
+
+
+@compiled
+def _filled(
+    out: Columns, n: int, left: float, time: int, offered: float, tick: int, kind: int
+) -> tuple[int, float]:
+    """Write one fill; the number of fills, and the shares left."""
+    out[0][n], out[1][n], out[2][n], out[3][n] = time, min(left, offered), tick, kind
+    return n + 1, left - min(left, offered)
 
 
 @compiled
@@ -492,23 +533,23 @@ def _cancelled(side: Side, row: int, until: int, tick: int, arrival: int) -> tup
 @compiled
 def _rest(
     side: Side, shares: float, decided: int, end: int, price: int, real_time: Int64,
-    real_size: Float, queue: int, offset: int, follow: bool, lag: int, out_time: Int64,
-    out_size: Float, out_tick: Int64,
-) -> tuple[int, float, float]:  # fmt: skip
-    """One order: number of fills, which are written to `out`; shares left; shares ahead at first.
+    real_size: Float, queue: int, offset: int, follow: bool, lag: int, out: Columns,
+) -> tuple[int, float, float, float]:  # fmt: skip
+    """One order: number of fills, which are written to `out`; shares left; shares ahead at first;
+    shares taken of the quotes shown last.
 
     `price` is the tick of the real order whose place it takes, of which `real_*` are executed, and
     NOWHERE without one.
     """
-    known = np.searchsorted(side.time, decided, "right") - 1
-    arrival, left, n, tick = decided + lag, shares, 0, price
-    if known >= 0 and price == NOWHERE:
-        tick = _best(side.own_tick[known], side.own_size[known], 1) - offset
-    if known < 0 or tick <= NOWHERE // 2:
-        return 0, shares, np.nan
+    known = int(np.searchsorted(side.time, decided, "right")) - 1
+    best = _best(side.own_tick[max(known, 0)], side.own_size[max(known, 0)], 1)
+    if known < 0 or (price == NOWHERE and best == NOWHERE):
+        return 0, shares, np.nan, 0.0
+    arrival, left, n = decided + lag, shares, 0
     # The next state; of a real order the one that shows it, and what it took on arrival is no fill.
     k = np.searchsorted(side.time, arrival - (price != NOWHERE), "right")
-    tick, shown = _joined(side, k - 1, tick, queue)
+    tick = price if price != NOWHERE else _below(side, k - 1, best - offset)
+    shown = _displayed(side.own_tick[k - 1], side.own_size[k - 1], tick)
     ahead = at_first = 0.0 if queue == FIRST else shown
     standing = shares if price != NOWHERE else 0.0  # of the real order, which is displayed
     taken, traded, wanted, moves, executed = 0.0, 0.0, tick, NEVER, 0
@@ -516,23 +557,26 @@ def _rest(
     gone = np.searchsorted(side.cancel_time, side.time[k - 1], "right")
     while left > 0:
         until = min(end, moves, side.time[k] if k < len(side.time) else end)
+        since = max(side.time[k - 1], arrival)
+        if queue == FIRST and until - since > side.gap:
+            n, left = _filled(out, n, left, since + 1, left, tick, GAP)
         while row < len(side.trade_time) and side.trade_time[row] <= until and left > 0:
-            at, hits, size = side.trade_tick[row], side.hits[row], side.trade_size[row]
-            if hits >= 0 and (at < tick or (at == tick and (hits == 1 or queue == FIRST))):
-                ahead = ahead if at == tick else 0.0
+            at, size, time = side.trade_tick[row], side.trade_size[row], side.trade_time[row]
+            if _meets(side, row, tick, queue):
+                ahead = ahead if at == tick else 0.0  # none is left of a level that is passed
                 traded += size if at == tick else 0.0
-                fill = min(left, size - ahead) if side.trade_time[row] > arrival else 0.0
+                if time > arrival and size > ahead:
+                    kind = AT_PRICE if at == tick else BEYOND
+                    n, left = _filled(out, n, left, time, size - ahead, tick, kind)
                 ahead = max(ahead - size, 0.0)
-                if fill > 0:
-                    out_time[n], out_size[n], out_tick[n] = side.trade_time[row], fill, tick
-                    left, n = left - fill, n + 1
             row += 1
         if until == end or left <= 0:
             break
         if moves <= until:  # entered anew, last in the queue
-            tick, shown = _joined(side, k - 1, wanted, queue)
+            tick = _below(side, k - 1, wanted)
+            shown = _displayed(side.own_tick[k - 1], side.own_size[k - 1], tick)
             ahead = 0.0 if queue == FIRST else shown
-            arrival, moves, taken, traded = moves, NEVER, 0.0, 0.0
+            arrival, moves, traded = moves, NEVER, 0.0
             continue
         while executed < len(real_time) and real_time[executed] <= until:
             standing, executed = standing - real_size[executed], executed + 1
@@ -542,13 +586,16 @@ def _rest(
             ahead -= before
         elif queue == PROPORTIONAL and now < shown - traded < np.inf:
             ahead *= now / (shown - traded)
+        # Never more ahead than displayed: that alone makes "last" a bound, whatever was cancelled.
         ahead, shown, traded = max(min(ahead, now), 0.0), now, 0.0
-        fill = min(left, _through(side, k, tick) - taken)
-        if fill > 0:
-            out_time[n], out_size[n], out_tick[n] = until, fill, tick
-            left, taken, n = left - fill, taken + fill, n + 1
+        through = _through(side, k, tick)
+        taken = min(taken, through)  # of quotes that stand; others have been withdrawn
+        if through > taken:
+            was = left
+            n, left = _filled(out, n, left, until, through - taken, tick, QUOTE)
+            taken += was - left
         best = _best(side.own_tick[k], side.own_size[k], 1)
         if follow and price == NOWHERE and moves == NEVER and best - max(offset, 0) > tick:
             wanted, moves = best - offset, until + lag
         k += 1
-    return n, left, at_first
+    return n, left, at_first, taken

@@ -336,6 +336,8 @@ class PassiveResults(Results):
         its range over clocks and sides.
     first_bps, first_lower_bps, first_upper_bps : float
         By the optimistic one.
+    last_without_bps, first_without_bps : float
+        The differences if resting shares do not move the price.
     rule_last_bps, rule_first_bps : float
         The same of the strategy that posts where it expects to gain.
     at_rest_percent : float
@@ -358,6 +360,8 @@ class PassiveResults(Results):
     first_bps: float
     first_lower_bps: float
     first_upper_bps: float
+    last_without_bps: float
+    first_without_bps: float
     rule_last_bps: float
     rule_first_bps: float
     at_rest_percent: float

@@ -40,6 +40,7 @@ from research_lib.studies.mid_moves import mid_forecasts as mid_forecasts
 from research_lib.studies.mid_moves import skill as skill
 from research_lib.studies.mid_moves import skill_table as skill_table
 from research_lib.studies.passive import BOUNDS as BOUNDS
+from research_lib.studies.passive import IMPACTS as IMPACTS
 from research_lib.studies.passive import POST as POST
 from research_lib.studies.passive import RULE as RULE
 from research_lib.studies.passive import TAKE as TAKE
@@ -47,12 +48,15 @@ from research_lib.studies.passive import Period as Period
 from research_lib.studies.passive import PostingRule as PostingRule
 from research_lib.studies.passive import borrowed_impact as borrowed_impact
 from research_lib.studies.passive import child_costs as child_costs
+from research_lib.studies.passive import fill_kinds as fill_kinds
 from research_lib.studies.passive import posted_twap as posted_twap
+from research_lib.studies.passive import posting_ends as posting_ends
 from research_lib.studies.passive import posting_orders as posting_orders
 from research_lib.studies.passive import posting_table as posting_table
 from research_lib.studies.passive import posting_verdict as posting_verdict
 from research_lib.studies.passive import shifted_differences as shifted_differences
 from research_lib.studies.passive import split as split
+from research_lib.studies.passive import variance_ratio as variance_ratio
 from research_lib.studies.passive import when_posting_pays as when_posting_pays
 from research_lib.studies.portfolio import Assets as Assets
 from research_lib.studies.portfolio import correlation_regret as correlation_regret

@@ -16,12 +16,13 @@ from research_lib.evaluation import (
     Accounting,
     CarriedImpact,
     Execution,
+    compare,
     mids_after,
     paired_costs,
 )
 from research_lib.evaluation.costs import HORIZON_SECONDS
 from research_lib.evaluation.inference import DIFFERENCE
-from research_lib.evaluation.passive import Posting, Recording, post_then_cross
+from research_lib.evaluation.passive import KINDS, Posting, Recording, post_then_cross, rest_orders
 from research_lib.market import BookSnapshots, Messages, Session
 from research_lib.market.book import side_sign
 from research_lib.market.presets import price_grid
@@ -33,6 +34,7 @@ FEATURES = ["spread", "ahead", "imbalance"]
 BOUNDS = ("last", "first")  # of the queue: the fewest and the most fills
 TAKE, POST, RULE = "taking", "post, then cross", "passive, then cross"
 SHIFTS = (0.0, 0.25, 0.5, 0.75)  # of an interval
+IMPACTS = (0.0, 1.0)  # of resting shares, relative to taken ones
 PENALTIES = tuple(10.0 ** np.arange(-1, 5))  # one is chosen by leaving each order out
 MIN_FITTED = 20  # child orders for a regression of their costs; of fewer the mean is used
 
@@ -65,9 +67,12 @@ class Period(Record):
     @classmethod
     def of(
         cls, states: BookSnapshots, session: Session, tick: float = 0.0,
-        messages: Messages | None = None,
+        messages: Messages | None = None, **how: Any,
     ) -> list[Self]:  # fmt: skip
-        """Every session of a recording; without a tick that of the grid of its prices."""
+        """Every session of a recording; without a tick that of the grid of its prices.
+
+        `how` are inferred and gap_seconds of `Recording`.
+        """
         found, grid = [], tick or price_grid(states)
         for day in states.days(session):
             start = session.starts([day])[0]
@@ -75,7 +80,8 @@ class Period(Record):
             near = (
                 pd.Timestamp(at, tz="UTC") for at in (start[0] - AROUND, start[-1] + step + AROUND)
             )
-            found.append(cls(Recording.of(states.between(*near), grid, messages), start, step))
+            near_by = Recording.of(states.between(*near), grid, messages, **how)
+            found.append(cls(near_by, start, step))
         return found
 
     def part(self, first: int, end: int) -> Self:
@@ -392,7 +398,7 @@ def shifted_differences(
     Returns
     -------
     DataFrame
-        Index begun (part of an interval), side; a column of differences (bps) for each bound.
+        Index begun (part of an interval), side; columns (bound, impact of resting shares): bps.
 
     Examples
     --------
@@ -401,16 +407,115 @@ def shifted_differences(
     >>> books, _ = market.days(1, np.random.default_rng(0))
     >>> args = Period.of(books, market.session), 500.0, Posting(), Accounting(), books
     >>> shifted_differences(*args).shape
-    (8, 2)
+    (8, 4)
     """
     rows = []
     for fraction in SHIFTS:
         moved = [one.shifted(fraction) for one in periods]
         done = posting_orders(moved, total_shares, posting, BOUNDS)
-        priced = paired_costs(done, accounting, benchmark=TAKE, states=states)
-        rows.append(priced.assign(begun=fraction))
-    table = pd.concat(rows).pivot_table("difference_bps", ["begun", "side"], "strategy")
-    return table[[f"{POST} ({queue})" for queue in BOUNDS]].set_axis([*BOUNDS], axis=1)
+        for impact in IMPACTS:
+            how = replace(accounting, resting_impact=impact)
+            priced = paired_costs(done, how, benchmark=TAKE, states=states)
+            rows.append(priced.assign(begun=fraction, impact=impact))
+    table = pd.concat(rows).pivot_table(
+        "difference_bps", ["begun", "side"], ["strategy", "impact"], sort=False
+    )
+    names = {f"{POST} ({queue})": queue for queue in BOUNDS}
+    return table[[*names]].rename(columns=names)
+
+
+def posting_ends(
+    orders: Sequence[Execution], accounting: Accounting, states: BookSnapshots
+) -> pd.DataFrame:
+    """Posting less taking by both bounds, with resting shares that move the price, and without.
+
+    Parameters
+    ----------
+    orders : sequence of Execution
+        Of `posting_orders`.
+    accounting : Accounting
+        Its resting_impact is replaced by each of `IMPACTS`.
+    states : BookSnapshots
+
+    Returns
+    -------
+    DataFrame
+        Index bound, impact at rest (of a taken share); difference_bps, lower_bps, upper_bps.
+
+    Examples
+    --------
+    >>> from research_lib.market import QueueMarket
+    >>> market = QueueMarket(session=Session(6, close="09:36"))
+    >>> books, _ = market.days(1, np.random.default_rng(0))
+    >>> done = posting_orders(Period.of(books, market.session), 500.0, Posting(), BOUNDS)
+    >>> posting_ends(done, Accounting(), books)["difference_bps"].nunique()  # nothing is carried
+    2
+    """
+    rows = dict[Any, Any]()
+    names = [TAKE, *(f"{POST} ({queue})" for queue in BOUNDS)]
+    two = [one for one in orders if one.name in names]
+    for impact in IMPACTS:
+        how = replace(accounting, resting_impact=impact)
+        table = compare(two, how, benchmark=TAKE, states=states)
+        rows |= {(queue, impact): table.loc[f"{POST} ({queue})", DIFFERENCE] for queue in BOUNDS}
+    index = ["bound", "impact at rest"]
+    return pd.DataFrame(rows).T.rename_axis(index).sort_index(ascending=False)
+
+
+def fill_kinds(periods: Iterable[Period], shares: float, posting: Posting) -> pd.DataFrame:
+    """By what child orders at rest are filled, and what such fills are worth a minute later.
+
+    Returns
+    -------
+    DataFrame
+        Index kind (`evaluation.passive.KINDS`); filled_%, of the shares filled at rest;
+        markout_60_bps, mean of a share.
+
+    Examples
+    --------
+    >>> from research_lib.market import QueueMarket
+    >>> market = QueueMarket(session=Session(30, close="10:00"))
+    >>> books, _ = market.days(1, np.random.default_rng(0))
+    >>> table = fill_kinds(Period.of(books, market.session), 100.0, Posting())
+    >>> round(float(table["filled_%"].sum()))
+    100
+    """
+    parts = []
+    for period, side in product(periods, SIDES):
+        end = period.start + period.step - 1
+        done = rest_orders(period.recording, side, shares, period.start, end, posting)
+        later = mids_after(period.recording.books, done.time, HORIZON_SECONDS)
+        gain = 1e4 * side_sign(side) * (later / done.price - 1.0) * done.shares
+        parts.append(pd.DataFrame({"kind": done.kind, "shares": done.shares, "gain": gain}))
+    total = pd.concat(parts).groupby("kind")[["shares", "gain"]].sum()
+    share = 100.0 * total["shares"] / total["shares"].sum()
+    table = pd.DataFrame({"filled_%": share, "markout_60_bps": total["gain"] / total["shares"]})
+    return table.rename(index=dict(enumerate(KINDS))).rename_axis("filled by")
+
+
+def variance_ratio(periods: Iterable[Period], seconds: int = 60) -> float:
+    r"""Whether the displayed mid goes on in its direction (above 1) or back (below 1).
+
+    .. math:: \mathrm{Var}(m_{t+n} - m_t) / (n \, \mathrm{Var}(m_{t+1} - m_t))
+
+    with t in seconds: 1 for a random walk.
+
+    Examples
+    --------
+    >>> from research_lib.market import QueueMarket
+    >>> market = QueueMarket(session=Session(60, close="10:30"))
+    >>> periods = Period.of(market.days(4, np.random.default_rng(0))[0], market.session)
+    >>> 0.5 < variance_ratio(periods) < 1.5
+    True
+    """
+    short, long = list[Float](), list[Float]()
+    for one in periods:
+        at = np.arange(one.start[0], one.start[-1] + one.step, NS)
+        mid = mids_after(one.recording.books, at, HORIZON_SECONDS)
+        short.append(np.diff(mid))
+        long.append(mid[seconds:] - mid[:-seconds])
+    slow, fast = (np.nanmean(np.concatenate(moves) ** 2) for moves in (long, short))
+    return float(slow / (seconds * fast))
 
 
 def posting_table(table: pd.DataFrame, orders: Sequence[Execution]) -> pd.DataFrame:
@@ -436,7 +541,6 @@ def posting_table(table: pd.DataFrame, orders: Sequence[Execution]) -> pd.DataFr
 
     Examples
     --------
-    >>> from research_lib.evaluation import compare
     >>> from research_lib.market import QueueMarket
     >>> market = QueueMarket(session=Session(5, close="09:35"))
     >>> books, _ = market.days(1, np.random.default_rng(0))
@@ -489,24 +593,26 @@ def when_posting_pays(children: Mapping[str, pd.DataFrame], n_groups: int = 3) -
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["quantity", "range"])
 
 
-def posting_verdict(lower: Mapping[str, float], upper: Mapping[str, float]) -> str:
-    """Whether posting beats taking for both bounds of the queue, for none, or neither is shown.
+def posting_verdict(ends: pd.DataFrame) -> str:
+    """Whether posting beats taking for both bounds of the queue, costs more, or neither is shown.
 
     Parameters
     ----------
-    lower, upper : mapping of "last" and "first" to float
-        Ends of the difference of cost, posting less taking, bps: of its 95 % interval, or, where
-        there are too few sessions for one, the least and the greatest over clocks and sides.
+    ends : DataFrame
+        Index the bound, and the impact of resting shares (0 and 1); lower_bps, upper_bps of the
+        difference of cost, posting less taking: its 95 % interval, or, where there are too few
+        sessions for one, the least and the greatest over clocks and sides.
 
     Examples
     --------
-    >>> posting_verdict({"last": -2.0, "first": -3.0}, {"last": -0.5, "first": -1.0})
+    >>> ends = pd.DataFrame({"lower_bps": [-2.0, -3.0], "upper_bps": [-0.5, -1.0]}, [*BOUNDS])
+    >>> posting_verdict(ends)
     'posting beats taking for both bounds of the queue'
-    >>> posting_verdict({"last": -1.0, "first": -3.0}, {"last": 0.5, "first": -1.0})
+    >>> posting_verdict(ends.assign(upper_bps=[0.5, -1.0]))
     'whether posting beats taking cannot be decided'
     """
-    if all(upper[queue] < 0 for queue in BOUNDS):
+    if (ends["upper_bps"] < 0).all():
         return "posting beats taking for both bounds of the queue"
-    if all(lower[queue] > 0 for queue in BOUNDS):
+    if (ends["lower_bps"] > 0).all():
         return "posting costs more than taking for both bounds of the queue"
     return "whether posting beats taking cannot be decided"

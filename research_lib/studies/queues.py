@@ -43,13 +43,12 @@ def real_orders(recording: Recording) -> pd.DataFrame:
     first = np.searchsorted(sent.entered[executed], orders["row"].to_numpy())
     last = np.searchsorted(sent.entered[executed], orders["row"].to_numpy(), "right")
     books, parts = recording.books, []
-    before = np.searchsorted(books.time, orders["entered"].to_numpy(), "left") - 1
+    at = np.searchsorted(books.time, orders["entered"].to_numpy())
     for side, sign in (("buy", 1), ("sell", -1)):
         market = recording.side(side)
-        top = market.own_tick[before].max(axis=1)
-        other = market.other_tick[before].min(axis=1)
+        best = market.own_tick[at].max(axis=1)  # once it is entered
         tick = sign * on_ticks(orders["price"], recording.tick, np.round)
-        mine = (orders["side"] == sign) & (before >= 0) & (tick >= top) & (tick < other)
+        mine = (orders["side"] == sign) & (at > 0) & (tick == best)
         found = orders[mine].reset_index(drop=True)
         rows = [executed[a:b] for a, b in zip(first[mine], last[mine], strict=True)]
         joined = np.concatenate([np.zeros(0, np.int64), *rows])
@@ -84,7 +83,8 @@ def validation_table(orders: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         Index shares ahead on entry, relative to the order's own; orders; fate known_%: of orders
         that were cancelled or executed whole, the only ones compared; filled_%, in part or whole;
-        bracketed_%: true fills between those of "last" and "first"; for each model its fills equal
+        bracketed_%: true fills between those of "last" and "first"; differ: orders for which these
+        two differ, and exact of these_%: for which "exact" is right; for each model its fills equal
         to the true ones (%), and error_<model>_s, the 95 % quantile of the time by which a whole
         fill is predicted wrongly, where it is predicted.
 
@@ -109,9 +109,12 @@ def _predicted(orders: pd.DataFrame) -> dict[str, float]:
     known = orders[orders["cancelled"] | (orders["done"] > 0)]
     margin, true = 1e-9 * known["size"], known["filled"]
     inside = (known["filled_last"] <= true + margin) & (true <= known["filled_first"] + margin)
+    open_ = known[known["filled_first"] - known["filled_last"] > margin]
+    right = (open_["filled_exact"] - open_["filled"]).abs() <= 1e-9 * open_["size"]
     row = {
         "orders": len(orders), "fate known_%": 100.0 * len(known) / len(orders),
         "filled_%": 100.0 * (true > 0).mean(), "bracketed_%": 100.0 * inside.mean(),
+        "differ": len(open_), "exact of these_%": 100.0 * right.mean(),
     }  # fmt: skip
     for queue in QUEUES:
         same = (known[f"filled_{queue}"] - true).abs() <= margin

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from research_lib.errors import ValidationError
 from research_lib.evaluation import (
     QUEUES,
     Accounting,
+    CarriedImpact,
     Posting,
     Recording,
     order_cost,
@@ -24,6 +26,7 @@ from research_lib.evaluation import (
     rest_orders,
     sample_states,
 )
+from research_lib.impact import ExponentialSumKernel
 from research_lib.market import BookSnapshots, QueueMarket, Session, Trades, read_books
 
 SECOND, NOON = 10**9, 10**18  # ns
@@ -97,6 +100,41 @@ def test_trades_of_unknown_aggressors_at_the_price_fill_the_optimistic_model_alo
     assert filled(recorded([(10.0, 10.0), (9.9, 1.0)], [(1, 9.9, 25.0, 0)]), "last") == [
         (1.0, 25.0)
     ]
+
+
+def test_where_aggressors_are_inferred_the_optimistic_model_takes_any_trade_at_its_price() -> None:
+    one = recorded([(10.0, 10.0)] * 2, [(1, 10.0, 25.0, 1)])
+    assert filled(one, "first") == []
+    assert filled(replace(one, inferred=True), "first") == [(1.0, 25.0)]
+    assert filled(replace(one, inferred=True), "last") == []
+
+
+def test_a_gap_of_the_recording_fills_the_optimistic_model_alone() -> None:
+    one = replace(recorded([(10.0, 10.0)] * 2, [(0.2, 10.1, 1.0, 1)]), gap_seconds=0.5)
+    assert filled(one, "first") == [(1e-9, 40.0)]
+    assert filled(one, "last") == []
+    assert filled(replace(one, gap_seconds=1.5), "first") == []
+
+
+def test_quotes_that_an_order_took_at_rest_are_not_there_when_the_rest_crosses() -> None:
+    bids = [(10.0, 100.0), (9.8, 50.0), (9.8, 50.0)]
+    one = recorded(bids, [(0.5, 10.2, 1.0, 1)], ask=[10.1, 9.9, 9.9])  # 900 at 9.9, 900 at 10.0
+    how = Posting("last", latency_seconds=0.0)
+    done = post_then_cross([2000.0], one, np.array([NOON]), 2 * SECOND + 1, "buy", how)
+    assert done.filled.tolist() == [0.0, 1800.0, 0.0]  # all that is offered up to 10.0, once
+    assert done.unfilled == 200.0
+
+
+def test_the_impact_of_shares_at_rest_is_charged_as_asked() -> None:
+    one = recorded([(10.0, 40.0)] * 3, [(1, 10.0, 60.0, -1)])
+    how = Posting("last", latency_seconds=0.0)
+    done = post_then_cross([40.0], one, np.array([NOON]), 2 * SECOND + 1, "buy", how)
+    kernel = CarriedImpact("measured", ExponentialSumKernel(0.0, 1e-3))
+    full, none = (order_cost(done, Accounting(kernel, resting_impact=x)) for x in (1.0, 0.0))
+    # 20 at rest before 20 that cross; each moves its own price by half, beyond its walk of 0.
+    notional = 40.0 * 10.05
+    assert full["carried_bps"] == pytest.approx(1e4 * 1e-3 * (400 + 200 + 200) / notional)
+    assert none["carried_bps"] == pytest.approx(1e4 * 1e-3 * 200 / notional)
 
 
 def test_an_order_follows_the_quote_to_the_end_of_its_queue_or_stays() -> None:

@@ -171,7 +171,7 @@ def test_one_session_is_shown_by_clock_and_side(drawn: Drawn) -> None:
     costs = order_costs(alone, Accounting(), books).set_index(["strategy", "side"])["total_bps"]
     for queue in BOUNDS:
         gap = costs[f"post, then cross ({queue})", "sell"] - costs[TAKE, "sell"]
-        assert found.loc[(0.25, "sell"), queue] == pytest.approx(gap)
+        assert found.loc[(0.25, "sell"), (queue, 1.0)] == pytest.approx(gap)
 
 
 def test_halves_and_sessions_are_split_in_time(drawn: Drawn) -> None:
@@ -224,5 +224,5 @@ def test_a_borrowed_level_is_scaled_by_the_whole_session(drawn: Drawn) -> None:
     ],
 )
 def test_the_verdict_needs_both_bounds(ends: list[tuple[float, float]], verdict: str) -> None:
-    lower, upper = (dict(zip(BOUNDS, one, strict=True)) for one in zip(*ends, strict=True))
-    assert posting_verdict(lower, upper) == verdict
+    table = pd.DataFrame(ends, [*BOUNDS], ["lower_bps", "upper_bps"])
+    assert posting_verdict(table) == verdict
