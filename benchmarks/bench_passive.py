@@ -96,7 +96,7 @@ def part(period: Period, k: int) -> Part:
     first = whole.time[max(int(np.searchsorted(whole.time, start, "right")) - 1, 0)]
     times = {"trade": whole.trade_time, "hits": whole.trade_time, "cancel": whole.cancel_time}
     cut = {}
-    for name in whole._fields[:-1]:  # arrays
+    for name in whole._fields[:-3]:  # arrays
         time = times.get(name.split("_")[0], whole.time)
         inside = (time >= first) & (time <= start + period.step)
         cut[name] = getattr(whole, name)[inside]

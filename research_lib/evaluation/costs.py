@@ -107,7 +107,7 @@ class CarriedImpact(Record):
         if self.kernel is None:
             return 0.0
         moving = moved * shares
-        if np.any(np.diff(time) == 0):  # fills at one time are one
+        if np.any(np.diff(time) == 0):  # fills at one time are one, for the matrix
             time, first = np.unique(time, return_index=True)
             moving = np.add.reduceat(moving, first)
             shares, walk = np.add.reduceat(shares, first), np.add.reduceat(walk, first)

@@ -270,7 +270,7 @@ def sample_states(
 
 @dataclass(frozen=True, eq=False)
 class Execution(Record):
-    """An order as the books filled it, one child order an interval. Positive costs are bad.
+    """An order as the books filled it, a row an interval or a fill. Positive costs are bad.
 
     Attributes
     ----------
@@ -371,8 +371,8 @@ class Execution(Record):
         .. math:: \sigma \sqrt{\sum_t X_t^2 \, \Delta_t}
 
         with X_t the shares still to fill after row t, which stand for the time Delta_t until the
-        next row, and sigma^2 the mid's variance per unit of time over the order, currency per
-        share, known only afterwards. Almgren and Chriss (2000), equation (5).
+        next row, and sigma^2 the mid's variance per unit of time over the order, (currency per
+        share)^2, known only afterwards. Almgren and Chriss (2000), equation (5).
         """
         left, known = self.total_shares - np.cumsum(self.filled)[:-1], np.isfinite(self.mid)
         steps, passed = np.diff(self.mid[known]), float(np.sum(np.diff(self.time[known])))

@@ -27,7 +27,8 @@ Columns = tuple[Int64, Float, Int64, Int64]  # of fills: time, shares, tick, kin
 MAX_LEVELS = 10  # looked at for the displayed shares at a price
 NOWHERE = np.iinfo(np.int64).min // 4  # ticks of an empty level, worse than every price
 NEVER = np.iinfo(np.int64).max
-LOCKED_SHARE = 0.01  # of the states: quotes are then rounded, and no order is hit by an equal one
+# Locked states from which on quotes are rounded prices: an equal opposite one fills nothing.
+LOCKED_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Posting(Limited):
         from behind (the fewest fills); "first": none (the most fills); "proportional":
         cancellations spread evenly over the queue; "exact": each order's own fate, from messages.
     offset_ticks : int
-        0 at the best quote of the own side, above 0 behind it, below 0 inside the spread, at
-        most up to a tick from the other side.
+        0 at the best quote of the own side, above 0 behind it, below 0 inside the spread, never
+        nearer than a tick to the other side.
     follow : bool
         Whether the order is entered anew, last in the queue, when the quote has moved away.
     latency_seconds : float
@@ -64,15 +65,16 @@ class Posting(Limited):
         refuse_unknown([self.queue], QUEUES, "queue")
 
 
-class Real(NamedTuple):
+class RecordedOrders(NamedTuple):
     """Recorded orders of one side, to see what a model says of them.
 
     They are taken off the displayed queue while they stand. price (n,) currency per share; those
-    of order k were executed at time[first[k]:first[k + 1]], ns UTC, by size shares.
+    of order k were executed at time[first[k]:last[k]], ns UTC, by size shares.
     """
 
     price: Float
     first: Int64
+    last: Int64
     time: Int64
     size: Float
 
@@ -122,7 +124,7 @@ class Recording(Record):
     Raises
     ------
     ValidationError
-        No trades, or no complete state.
+        No trades at all, or no complete state.
 
     Examples
     --------
@@ -144,7 +146,7 @@ class Recording(Record):
         cls, states: BookSnapshots, tick: float = 0.0, messages: Messages | None = None, **how: Any
     ) -> Self:
         """Of every state of a recording; the tick is by default the grid of the best quotes."""
-        if (trades := states.trades) is None or not len(trades):
+        if states.trades is None:
             raise ValidationError("the recording has no trades: nothing can fill a resting order")
         whole = np.flatnonzero(states.complete)
         if not len(whole):
@@ -173,6 +175,7 @@ class Recording(Record):
             levels += [np.where(size > 0, ticks, empty), np.ascontiguousarray(size)]
         trades: Any = self.books.trades
         ticks = sign * on_ticks(trades.price, self.tick, np.floor)
+        # Such venues show prices rounded down (see `classify_trades`, "rounded").
         locked = float(np.mean(levels[0].max(axis=1) == levels[2].min(axis=1)))
         levels += [trades.time, ticks, trades.size, -sign * trades.aggressor, *self._cancels(sign)]
         gap = NEVER if np.isinf(self.gap_seconds) else np.int64(round(1e9 * self.gap_seconds))
@@ -180,12 +183,9 @@ class Recording(Record):
 
     def _cancels(self, sign: int) -> tuple[Int64, Int64, Float, Int64]:
         """Time, tick, shares and time of entry of the cancelled orders of one side, (c,) each."""
-        if (sent := self.messages) is None:
-            none = np.zeros(0, np.int64)
-            return none, none, np.zeros(0), none
+        sent = self.messages or Messages(np.zeros(0, np.int64), [], [], [], [], [])
         rows = np.flatnonzero((sent.kind == CANCEL) & (sent.side == sign))
-        row = sent.entered[rows]
-        entered = np.where(row >= 0, sent.time[np.maximum(row, 0)], -1)
+        entered = np.append(sent.time, -1)[sent.entered[rows]]  # -1: before the recording
         ticks = sign * on_ticks(sent.price[rows], self.tick, np.round)
         return sent.time[rows], ticks, sent.size[rows], entered
 
@@ -238,7 +238,7 @@ class Fills(Record):
 
 def rest_orders(
     recording: Recording, side: str, shares: Any, decided: Int64, end: Int64, posting: Posting,
-    real: Real | None = None,
+    real: RecordedOrders | None = None,
 ) -> Fills:  # fmt: skip
     r"""Rest orders from each decision, plus the latency, to each end, and see what fills them.
 
@@ -262,7 +262,7 @@ def rest_orders(
     shares, decided, end : (n,)
         Shares; ns UTC: the book last shown at `decided` is known, the order rests until `end`.
     posting : Posting
-    real : Real, optional
+    real : RecordedOrders, optional
         Recorded orders, one for each of `shares`, in whose place these stand.
 
     Returns
@@ -299,7 +299,7 @@ def rest_orders(
     tick, executed, size = NOWHERE, np.zeros(0, np.int64), np.zeros(0)
     for k in range(n):
         if real is not None:
-            rows = slice(real.first[k], real.first[k + 1])
+            rows = slice(real.first[k], real.last[k])
             executed, size = real.time[rows], real.size[rows]
             tick = sign * int(on_ticks(real.price[k], recording.tick, np.round))
         order = x[k], np.int64(decided[k]), np.int64(end[k]), tick, executed, size
@@ -366,37 +366,37 @@ def post_then_cross(
         raise ValidationError(f"{late}; got {posting.latency_seconds:g}")
     end = start + step - 1
     decided = np.where(posted, end - lag, start)  # to cross
-    rows, seen = (np.searchsorted(books.time, at, "right") - 1 for at in (decided + lag, decided))
-    opening = np.searchsorted(books.time, start[:1], "right") - 1
-    at_start, ladder, shown = (_ladder(books, at, side) for at in (opening, rows, seen))
-    at_rest, carried, crossed, costs = list[Fills](), 0.0, np.zeros(n), np.zeros(n)
+    arrival, opening = decided + lag, start[:1]
+    rows, seen, first = (
+        np.searchsorted(books.time, at, "right") - 1 for at in (arrival, decided, opening)
+    )
+    ladder = Ladder.of(books.take(np.maximum(rows, 0)), side)
+    ladder = replace(ladder, size=np.where(rows[:, None] < 0, 0.0, ladder.size))
+    at_rest, carried, crossed, costs = list[Any](), 0.0, np.zeros(n), np.zeros(n)
     for t in range(n):
         want, taken = x[t] + carried, 0.0
         if posted[t]:
             one = rest_orders(recording, side, [want], start[t : t + 1], end[t : t + 1], posting)
-            at_rest.append(one)
+            at_rest += zip(one.time, one.shares, one.price, strict=True)
             want, taken = float(one.left[0]), one.taken[0]
         premium, size = ladder.premium[t], ladder.size[t]
         consumed = np.clip(taken - (np.cumsum(size) - size), 0.0, size)  # quotes already taken
         crossed[t], costs[t] = walk(premium, size, consumed, 1.0, want)
         carried = want - crossed[t]
-    time = np.concatenate([np.zeros(0, np.int64), *(one.time for one in at_rest)])
-    size, price = (
-        np.concatenate([[], *(one[key] for one in at_rest)]) for key in ("shares", "price")
-    )
+    fills = np.array(at_rest, [("time", np.int64), ("shares", float), ("price", float)])
+    time, filled = fills["time"], fills["shares"]
     quoted = np.flatnonzero(np.isfinite(books.mid))
     before = quoted[np.maximum(np.searchsorted(books.time[quoted], time, "left") - 1, 0)]
-    mid = books.mid[before]
-    unseen = np.full(len(time), np.nan)
+    mid, paid = books.mid[before], sign * (fills["price"] - books.mid[before])
+    # Row -1: no book was shown yet.
+    mids, spreads = np.append(books.mid, np.nan), np.append(np.nan_to_num(books.half_spread), 0.0)
+    quote = mids[first], spreads[first]
     parts = [
         # time, filled, cost, mid, half-spread, age, mid and half-spread decided on, posted
-        (start[:1] + lag, [0.0], [0.0], at_start.mid, at_start.half_spread, [0], [np.nan], [0.0],
-         [False]),
-        (time, size, sign * size * (price - mid), mid, sign * (price - mid),
-         time - books.time[before], unseen, unseen, np.ones(len(time), bool)),
-        (decided + lag, crossed, costs, ladder.mid, ladder.half_spread,
-         decided + lag - books.time[np.maximum(rows, 0)], shown.mid, shown.half_spread,
-         np.zeros(n, bool)),
+        (opening + lag, [0.0], [0.0], *quote, [0], *quote, [False]),
+        (time, filled, filled * paid, mid, paid, time - books.time[before], mid, paid, time > 0),
+        (arrival, crossed, costs, mids[rows], spreads[rows],
+         arrival - books.time[np.maximum(rows, 0)], mids[seen], spreads[seen], arrival < 0),
     ]  # fmt: skip
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     order = np.argsort(columns[0], kind="stable")
@@ -454,41 +454,21 @@ def markouts(
     return pd.DataFrame(table)
 
 
-def _ladder(books: BookSnapshots, rows: Int64, side: str) -> Ladder:
-    """The side of some books that an order walks; nothing where there is none, row -1."""
-    ladder = Ladder.of(books.take(np.maximum(rows, 0)), side)
-    none = rows < 0
-    mid, size = np.where(none, np.nan, ladder.mid), np.where(none[:, None], 0.0, ladder.size)
-    return replace(ladder, mid=mid, size=size)
-
-
 @compiled
-def _displayed(ticks: Array, sizes: Float, at: int) -> float:
-    """Shares displayed at a price; infinite where it is deeper than what is shown."""
-    total, worst, full = 0.0, at + 1, True
-    for level in range(len(ticks)):
-        if sizes[level] > 0:
-            worst = ticks[level]
-            total += sizes[level] if ticks[level] == at else 0.0
-        else:
-            full = False
-    return np.inf if full and at < worst else total
-
-
-@compiled
-def _best(ticks: Array, sizes: Float, sign: int) -> int:
-    """The highest tick that holds shares for sign 1, the lowest for -1; NOWHERE without one."""
-    best = sign * NOWHERE
-    for level in range(len(ticks)):
-        if sizes[level] > 0 and sign * ticks[level] > sign * best:
-            best = ticks[level]
-    return best
+def _displayed(side: Side, j: int, tick: int) -> float:
+    """Shares that state j shows at a price; infinite where it is deeper than what is shown."""
+    # An empty level is NOWHERE, below every price: a book that is not full shows all there is.
+    worst, total = NEVER, 0.0
+    for level in range(side.own_tick.shape[1]):
+        worst = min(worst, side.own_tick[j, level])
+        total += side.own_size[j, level] * (side.own_tick[j, level] == tick)
+    return np.inf if tick < worst else total
 
 
 @compiled
 def _below(side: Side, j: int, tick: int) -> int:
     """A price, at most the best one at which an order does not cross the other side of state j."""
-    return min(tick, _best(side.other_tick[j], side.other_size[j], -1) - (not side.strict))
+    return min(tick, side.other_tick[j].min() - (not side.strict))
 
 
 @compiled
@@ -520,17 +500,6 @@ def _filled(
 
 
 @compiled
-def _cancelled(side: Side, row: int, until: int, tick: int, arrival: int) -> tuple[int, float]:
-    """Shares cancelled at a price up to a time of orders that were there before; the next row."""
-    total = 0.0
-    while row < len(side.cancel_time) and side.cancel_time[row] <= until:
-        if side.cancel_tick[row] == tick and side.cancel_entered[row] <= arrival:
-            total += side.cancel_size[row]
-        row += 1
-    return row, total
-
-
-@compiled
 def _rest(
     side: Side, shares: float, decided: int, end: int, price: int, real_time: Int64,
     real_size: Float, queue: int, offset: int, follow: bool, lag: int, out: Columns,
@@ -542,17 +511,18 @@ def _rest(
     NOWHERE without one.
     """
     known = int(np.searchsorted(side.time, decided, "right")) - 1
-    best = _best(side.own_tick[max(known, 0)], side.own_size[max(known, 0)], 1)
+    best = side.own_tick[max(known, 0)].max()
     if known < 0 or (price == NOWHERE and best == NOWHERE):
         return 0, shares, np.nan, 0.0
     arrival, left, n = decided + lag, shares, 0
     # The next state; of a real order the one that shows it, and what it took on arrival is no fill.
     k = np.searchsorted(side.time, arrival - (price != NOWHERE), "right")
     tick = price if price != NOWHERE else _below(side, k - 1, best - offset)
-    shown = _displayed(side.own_tick[k - 1], side.own_size[k - 1], tick)
+    shown = _displayed(side, k - 1, tick)
     ahead = at_first = 0.0 if queue == FIRST else shown
     standing = shares if price != NOWHERE else 0.0  # of the real order, which is displayed
     taken, traded, wanted, moves, executed = 0.0, 0.0, tick, NEVER, 0
+    # Trades between the last state and the arrival shorten the queue ahead; they fill nothing.
     row = np.searchsorted(side.trade_time, side.time[k - 1], "right")
     gone = np.searchsorted(side.cancel_time, side.time[k - 1], "right")
     while left > 0:
@@ -574,27 +544,27 @@ def _rest(
             break
         if moves <= until:  # entered anew, last in the queue
             tick = _below(side, k - 1, wanted)
-            shown = _displayed(side.own_tick[k - 1], side.own_size[k - 1], tick)
+            shown = _displayed(side, k - 1, tick)
             ahead = 0.0 if queue == FIRST else shown
             arrival, moves, traded = moves, NEVER, 0.0
             continue
         while executed < len(real_time) and real_time[executed] <= until:
             standing, executed = standing - real_size[executed], executed + 1
-        now = max(_displayed(side.own_tick[k], side.own_size[k], tick) - standing, 0.0)
-        gone, before = _cancelled(side, gone, until, tick, arrival)
-        if queue == EXACT:
-            ahead -= before
-        elif queue == PROPORTIONAL and now < shown - traded < np.inf:
+        now = max(_displayed(side, k, tick) - standing, 0.0)
+        while queue == EXACT and gone < len(side.cancel_time) and side.cancel_time[gone] <= until:
+            if side.cancel_tick[gone] == tick and side.cancel_entered[gone] <= arrival:
+                ahead -= side.cancel_size[gone]
+            gone += 1
+        if queue == PROPORTIONAL and now < shown - traded < np.inf:
             ahead *= now / (shown - traded)
         # Never more ahead than displayed: that alone makes "last" a bound, whatever was cancelled.
         ahead, shown, traded = max(min(ahead, now), 0.0), now, 0.0
         through = _through(side, k, tick)
         taken = min(taken, through)  # of quotes that stand; others have been withdrawn
         if through > taken:
-            was = left
-            n, left = _filled(out, n, left, until, through - taken, tick, QUOTE)
-            taken += was - left
-        best = _best(side.own_tick[k], side.own_size[k], 1)
+            offered, taken = through - taken, min(through, taken + left)
+            n, left = _filled(out, n, left, until, offered, tick, QUOTE)
+        best = side.own_tick[k].max()
         if follow and price == NOWHERE and moves == NEVER and best - max(offset, 0) > tick:
             wanted, moves = best - offset, until + lag
         k += 1

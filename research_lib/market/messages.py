@@ -1,7 +1,6 @@
 """Messages of a book, order by order (LOBSTER, Databento MBO), and the lives of limit orders."""
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from research_lib.checks import Array, Float, Int64, numbers, refuse_rows, same_rows
+from research_lib.checks import Float, Int64, numbers, refuse_rows, same_rows
 from research_lib.compiling import compiled
 from research_lib.config import Record
 from research_lib.errors import ValidationError
@@ -189,20 +188,16 @@ def _of_lobster(path: Path, date: dt.date | str | None) -> Messages:
         before = rows.refuse_backwards("time", event["time"], before)
         event["type"] = LOBSTER_KIND[event["type"]]
         parts.append([column[event["type"] > 0] for column in event.values()])
-    time, kind, order, size, price, side = _joined(parts)
+    time, kind, order, size, price, side = map(np.concatenate, zip(*parts, strict=True))
     return Messages(time, order, kind, side, price / PRICE_SCALE, size, symbol)
 
 
 def _of_databento(path: Path) -> Messages:
-    parts = list(order_records(path, tabular.ALL_ROWS, tabular.Options()))
-    time, _, _, action, side, price, size, order = _joined(part[1:] for part in parts)
+    symbols, *parts = zip(*order_records(path, tabular.ALL_ROWS, tabular.Options()), strict=True)
+    time, _, _, action, side, price, size, order = map(np.concatenate, parts)
     number, ids = pd.factorize(order)
     at, of, kind, shares = _fates(action, number, time, price, size, len(ids))
-    return Messages(time[at], order[of], kind, SIGNS[side[of]], price[of], shares, parts[0][0])
-
-
-def _joined(parts: Iterable[Sequence[Array]]) -> list[Array]:
-    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return Messages(time[at], order[of], kind, SIGNS[side[of]], price[of], shares, symbols[0])
 
 
 @compiled
@@ -228,6 +223,7 @@ def _fates(
         if what not in (ADDED, REMOVED, MODIFIED, FILLED):
             continue
         is_known, due = entry[o] >= 0, filled[o] if filled_at[o] == time[k] else 0.0
+        # Of an unknown order price[-1] is compared, but left is 0, so that it never keeps.
         keeps = what == MODIFIED and price[k] == price[entry[o]] and size[k] <= left[o]
         gone, filled[o], filled_at[o] = left[o], 0.0, time[k]
         if what == FILLED:
@@ -270,8 +266,8 @@ def limit_orders(messages: Messages) -> pd.DataFrame:
         order_id; row (of its ADD in `messages`); side (1 a bid, -1 an ask); price, currency per
         share; size, shares; entered, ns UTC; ended, ns UTC: of the first cancel of any size, or
         when executed whole, else of the last message; cancelled (bool): ended by a cancel; filled,
-        shares executed until then; first_fill, last_fill, ns UTC, -1 without one. An order that is
-        entered again under its id is a row of its own: its place is new.
+        shares executed until then; done, ns UTC: when it was executed whole, else -1. An order that
+        is entered again under its id is a row of its own: its place is new.
 
     Examples
     --------
@@ -284,19 +280,16 @@ def limit_orders(messages: Messages) -> pd.DataFrame:
     m, entered = len(messages), messages.entered
     added = np.flatnonzero(messages.kind == ADD)
     order, time = np.searchsorted(added, entered), np.append(messages.time, -1)
-    cancel, first, last = (np.full(len(added), row) for row in (m, m, -1))
+    cancel, last = np.full(len(added), m), np.full(len(added), -1)
     cancels = np.flatnonzero((messages.kind == CANCEL) & (entered >= 0))
     np.minimum.at(cancel, order[cancels], cancels)
     fills = np.flatnonzero((messages.kind == EXECUTE) & (entered >= 0))
     fills = fills[fills < cancel[order[fills]]]
-    np.minimum.at(first, order[fills], fills)
-    np.maximum.at(last, order[fills], fills)
+    last[order[fills]] = fills  # in time order: the last one stays
     filled = np.bincount(order[fills], messages.size[fills], len(added))
     table = {name: messages[name][added] for name in ("order_id", "side", "price", "size")}
     table |= {"row": added, "entered": messages.time[added], "filled": filled}
     # Fractional sizes add up to within rounding.
-    at_end = np.where(filled >= table["size"] * (1 - 1e-9), time[last], time[m - 1])
-    table |= {"ended": np.where(cancel < m, time[cancel], at_end), "cancelled": cancel < m}
-    table |= {"first_fill": time[first], "last_fill": time[last]}
-    columns = "order_id row side price size entered ended cancelled filled first_fill last_fill"
-    return pd.DataFrame(table)[columns.split()]
+    done = np.where(filled >= table["size"] * (1 - 1e-9), time[last], -1)
+    ended = np.select([cancel < m, done >= 0], [time[cancel], done], time[m - 1])
+    return pd.DataFrame(table | {"ended": ended, "cancelled": cancel < m, "done": done})

@@ -1,4 +1,4 @@
-"""A one-tick market of queues whose fill probabilities are known in closed form."""
+"""A one-tick market of queues whose fill probabilities are known exactly."""
 
 import datetime as dt
 from dataclasses import dataclass, field
@@ -104,7 +104,7 @@ class QueueMarket(Limited):
         Parameters
         ----------
         n_days : int
-        rng : numpy.random.Generator, or a seed of one
+        rng : numpy.random.Generator
             The only source of randomness.
 
         Returns
@@ -125,7 +125,7 @@ class QueueMarket(Limited):
         n_days = number("n_days", n_days, 1, integer=True)
         days = pd.date_range(self.first_day, periods=n_days, freq=self.session.block or "B")
         rates = self.limit_rate, self.market_rate, self.cancel_rate
-        first, rng = round(self.base_price / self.tick), np.random.default_rng(rng)
+        first, rng = round(self.base_price / self.tick), rng
         drawn = _draw(*self.session.bounds(days), first, rates, self.mean_queue, rng)
         time, order, kind, side, ticks = drawn.T
         bid = ticks - (side == ASK)
@@ -192,7 +192,8 @@ class QueueMarket(Limited):
         rates, to = (np.concatenate(one) for one in zip(leaves, joins, cancels, strict=True))
         to[to == 0] = a.size  # none ahead and none behind
         start = np.tile(np.arange(a.size), 3)
-        # By uniformisation: steps in discrete time, as many as a Poisson clock has ticks.
+        # By uniformisation: steps in discrete time, as many as a Poisson clock has ticks. Not by
+        # scipy's expm_multiply, which draws from NumPy's global generator.
         clock = np.bincount(start, rates).max()
         ticks = np.arange(stats.poisson.isf(1e-15, clock * longest) + 1)
         step = csr_array((rates / clock, (to, start)), shape=(a.size + 1, a.size + 1))
@@ -214,7 +215,7 @@ def _draw(
     An order's number is the row in which it is added.
     """
     limit, market, cancel = rates
-    rows = [(np.int64(0), 0, 0, 0, 0)][:0]
+    rows = [(np.int64(0), 0, 0, 0, 0)][:0]  # empty lists whose types numba knows
     bids, asks = [0][:0], [0][:0]
     for day in range(len(opens)):
         time, seconds = opens[day], 0.0

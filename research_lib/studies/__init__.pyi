@@ -48,6 +48,7 @@ from research_lib.studies.passive import Period as Period
 from research_lib.studies.passive import PostingRule as PostingRule
 from research_lib.studies.passive import borrowed_impact as borrowed_impact
 from research_lib.studies.passive import child_costs as child_costs
+from research_lib.studies.passive import earlier_and_later as earlier_and_later
 from research_lib.studies.passive import fill_kinds as fill_kinds
 from research_lib.studies.passive import posted_twap as posted_twap
 from research_lib.studies.passive import posting_ends as posting_ends
@@ -55,7 +56,6 @@ from research_lib.studies.passive import posting_orders as posting_orders
 from research_lib.studies.passive import posting_table as posting_table
 from research_lib.studies.passive import posting_verdict as posting_verdict
 from research_lib.studies.passive import shifted_differences as shifted_differences
-from research_lib.studies.passive import split as split
 from research_lib.studies.passive import variance_ratio as variance_ratio
 from research_lib.studies.passive import when_posting_pays as when_posting_pays
 from research_lib.studies.portfolio import Assets as Assets

@@ -16,6 +16,7 @@ from research_lib.evaluation import PARTS, Accounting, Adaptive, Execution, Fore
 from research_lib.evaluation import Liquidity, Prior, compare
 from research_lib.evaluation import known_before, known_elsewhere, scenarios
 from research_lib.evaluation import standard_strategies, walk_forward, with_latency
+from research_lib.evaluation.inference import DIFFERENCE
 from research_lib.evaluation.priors import SIDES, Fit
 from research_lib.evaluation.strategies import Strategy
 from research_lib.impact import ImpactFit, fit_impact, slippage_curves
@@ -27,7 +28,6 @@ from research_lib.wording import interval, p_value
 PART_ROWS = 1_000_000  # states at once: a day of one stock
 DAYS_ELSEWHERE = 20  # sessions drawn of each other market
 SIMPLE = ("TWAP", "TWAP from minute 30")  # benchmarks where no earlier session is known
-DIFFERENCE = ["difference_bps", "lower_bps", "upper_bps"]
 Elsewhere = Mapping[str, BookSnapshots] | None  # books of other markets, by name
 
 
@@ -76,8 +76,8 @@ class Sessions(Record):
         parts = iter_books(path, PART_ROWS, session=session, **options)
         states, _ = assess_parts(parts, session, quality)
         # A widened book stands half a tick off the grid.
-        widened = quality is not None and quality.locked == "widen"
-        tick = quality.locked_spread if widened and quality else price_grid(states)
+        widened = quality and quality.locked == "widen"
+        tick = quality.locked_spread if quality and widened else price_grid(states)
         return cls(states.sample(session), states, session, tick)
 
     def known(

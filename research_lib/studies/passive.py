@@ -23,12 +23,13 @@ from research_lib.evaluation import (
 from research_lib.evaluation.costs import HORIZON_SECONDS
 from research_lib.evaluation.inference import DIFFERENCE
 from research_lib.evaluation.passive import KINDS, Posting, Recording, post_then_cross, rest_orders
+from research_lib.evaluation.priors import SIDES
 from research_lib.market import BookSnapshots, Messages, Session
 from research_lib.market.book import side_sign
 from research_lib.market.presets import price_grid
 from research_lib.studies.experiment import Sessions
 
-NS, SIDES = 10**9, ("buy", "sell")
+NS = 10**9
 AROUND = 300 * NS  # states kept before a session, for its first decision, and after it, for mids
 FEATURES = ["spread", "ahead", "imbalance"]
 BOUNDS = ("last", "first")  # of the queue: the fewest and the most fills
@@ -92,6 +93,12 @@ class Period(Record):
         """Its intervals begun later, by a fraction of their length, without the last one."""
         return replace(self, start=self.start[:-1] + round(fraction * self.step))
 
+    @property
+    def mid(self) -> Float:
+        """Of the book shown at each start, (n,) currency per share; NaN where there is none."""
+        books = self.recording.books
+        return np.append(books.mid, np.nan)[np.searchsorted(books.time, self.start, "right") - 1]
+
     def seen(self, side: str) -> pd.DataFrame:
         """What an order of a side sees at each start, NaN where no two-sided book is shown.
 
@@ -150,12 +157,8 @@ def child_costs(periods: Iterable[Period], shares: float, posting: Posting) -> p
             one = _by_interval(taken, period, False)
             seen = period.seen(side).assign(side=side)
             seen["filled"] = rest["shares"] / (rest["shares"] + cross["shares"])
-            for name, table in {
-                "rest": rest,
-                "cross": cross,
-                "posted": rest + cross,
-                "taken": one,
-            }.items():
+            tables = {"rest": rest, "cross": cross, "posted": rest + cross, "taken": one}
+            for name, table in tables.items():
                 seen[f"{name}_bps"] = table["cost"] / table["shares"] / one["mid"] * 1e4
             parts.append(seen)
     return pd.concat(parts, ignore_index=True).dropna(subset=[*FEATURES, "posted_bps", "taken_bps"])
@@ -171,8 +174,7 @@ def _by_interval(done: Execution, period: Period, at_rest: bool) -> pd.DataFrame
     interval = np.searchsorted(period.start, done.time[rows], "right") - 1
     n = len(period.start)
     shares, paid = (np.bincount(interval, one, n) for one in (filled, cost))
-    at = np.searchsorted(period.recording.books.time, period.start, "right") - 1
-    return pd.DataFrame({"shares": shares, "cost": paid, "mid": period.recording.books.mid[at]})
+    return pd.DataFrame({"shares": shares, "cost": paid, "mid": period.mid})
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,21 +240,17 @@ class PostingRule(Record):
                 )
         return cls(fill, costs)
 
-    def gain(self, seen: pd.DataFrame) -> Float:
-        """Expected gain of posting, (k,) bps; NaN where nothing is seen."""
+    def posts(self, seen: pd.DataFrame) -> Mask:
+        """Whether to post, (k,); not where nothing is seen."""
         known = seen[FEATURES].notna().all(axis=1).to_numpy()
-        gain = np.full(len(seen), np.nan)
-        z = _signals(seen[known])
+        posts = np.zeros(len(seen), bool)
         if known.any():
+            z = _signals(seen[known])
             p = self.fill.predict_proba(z)[:, 1]
             cost = {name: model.predict(z) for name, model in self.costs.items()}
             posted = p * cost.get("rest", 0.0) + (1.0 - p) * cost.get("cross", 0.0)
-            gain[known] = cost["taken"] - posted
-        return gain
-
-    def posts(self, seen: pd.DataFrame) -> Mask:
-        """Whether to post, (k,); not where nothing is seen."""
-        return self.gain(seen) > 0
+            posts[known] = cost["taken"] > posted
+        return posts
 
 
 def _signals(seen: pd.DataFrame) -> Float:
@@ -306,7 +304,9 @@ def posting_orders(
     return done
 
 
-def split(periods: Sequence[Period], fit_days: int) -> tuple[list[Period], list[Period]]:
+def earlier_and_later(
+    periods: Sequence[Period], fit_days: int
+) -> tuple[list[Period], list[Period]]:
     """Periods to fit on and later ones to evaluate: the first sessions, or the first half of one.
 
     Examples
@@ -314,7 +314,8 @@ def split(periods: Sequence[Period], fit_days: int) -> tuple[list[Period], list[
     >>> from research_lib.market import QueueMarket
     >>> market = QueueMarket(session=Session(5, close="09:35"))
     >>> books, _ = market.days(1, np.random.default_rng(0))
-    >>> [len(one.start) for part in split(Period.of(books, market.session), 0) for one in part]
+    >>> parts = earlier_and_later(Period.of(books, market.session), 0)
+    >>> [len(one.start) for part in parts for one in part]
     [2, 3]
     """
     if fit_days:
@@ -325,6 +326,8 @@ def split(periods: Sequence[Period], fit_days: int) -> tuple[list[Period], list[
 
 def borrowed_impact(periods: Sequence[Period], market: str, n_intervals: int) -> CarriedImpact:
     """Another market's level of carried impact, by what traded and moved in these periods.
+
+    Hidden executions count as volume: of some stocks they are most of it.
 
     Parameters
     ----------
@@ -343,20 +346,15 @@ def borrowed_impact(periods: Sequence[Period], market: str, n_intervals: int) ->
     >>> borrowed_impact(periods, "GOOG 2012-06-21", 60).scenario
     'borrowed'
     """
-    steps, mids, traded = list[Float](), list[Float](), 0.0
+    traded, steps = 0.0, np.concatenate([np.diff(one.mid) for one in periods])
     for one in periods:
-        books = one.recording.books
-        trades: Any = books.trades
-        at = np.searchsorted(books.time, one.start, "right") - 1
-        known = books.mid[at[at >= 0]]
-        mids.append(known[np.isfinite(known)])
-        steps.append(np.diff(mids[-1]))
+        trades: Any = one.recording.books.trades
         inside = (trades.time >= one.start[0]) & (trades.time < one.start[-1] + one.step)
         traded += float(trades.size[inside].sum())
-    price, sessions = float(np.concatenate(mids).mean()), sum(len(one.start) for one in periods)
-    sigma = np.sqrt(np.mean(np.concatenate(steps) ** 2) * n_intervals) / price
-    volume = traded * n_intervals / sessions
-    return CarriedImpact.borrowed(market, price=price, volatility=float(sigma), volume=volume)
+    mids = np.concatenate([one.mid for one in periods])
+    price, sessions = float(np.nanmean(mids)), len(mids) / n_intervals
+    sigma = float(np.sqrt(np.nanmean(steps**2) * n_intervals)) / price
+    return CarriedImpact.borrowed(market, price=price, volatility=sigma, volume=traded / sessions)
 
 
 def posted_twap(
@@ -364,7 +362,7 @@ def posted_twap(
 ) -> list[Execution]:
     """TWAP of each session from `first` on and side, posted, by both bounds of the queue.
 
-    None where resting orders cannot be followed: without signed trades, or with states that stand
+    Empty where resting orders cannot be followed: without signed trades, or with states that stand
     half an interval apart or more.
 
     Examples
@@ -562,34 +560,37 @@ def posting_table(table: pd.DataFrame, orders: Sequence[Execution]) -> pd.DataFr
     return table.loc[extra.index, columns].join(extra).rename_axis("strategy")
 
 
-def when_posting_pays(children: Mapping[str, pd.DataFrame], n_groups: int = 3) -> pd.DataFrame:
+def when_posting_pays(children: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Mean gain of posting on taking, by what was seen when the child order was decided.
 
     Parameters
     ----------
     children : mapping of queue model to `child_costs`
         Of the same child orders.
-    n_groups : int
-        Groups of about equal size for each quantity; fewer where its values are few.
 
     Returns
     -------
     DataFrame
-        Index quantity and its range; orders, and for each model gain_<model>_bps and
-        filled_<model>_%.
+        Index quantity and its range, in up to three groups of about equal size; orders, and for
+        each model gain_<model>_bps and filled_<model>_%.
+
+    Examples
+    --------
+    >>> seen = {"spread": [1.0, 2.0], "ahead": 1.0, "imbalance": 0.0, "filled": 1.0}
+    >>> table = pd.DataFrame(seen).assign(taken_bps=1.0, posted_bps=[2.0, -1.0])
+    >>> when_posting_pays({"last": table})["gain_last_bps"].tolist()
+    [-1.0, 2.0]
     """
     rows, first = {}, next(iter(children.values()))
     for name in FEATURES:
-        groups = pd.qcut(first[name], n_groups, duplicates="drop")
-        for group in groups.cat.categories:
-            mine = (groups == group).to_numpy()
-            row: dict[str, float] = {"orders": int(mine.sum())}
+        groups = pd.qcut(first[name], 3, duplicates="drop")
+        for _, mine in first[name].groupby(groups, observed=True):
+            row: dict[str, float] = {"orders": len(mine)}
             for queue, table in children.items():
-                gain = table["taken_bps"] - table["posted_bps"]
-                row[f"gain_{queue}_bps"] = float(gain.to_numpy()[mine].mean())
-                row[f"filled_{queue}_%"] = 100.0 * float(table["filled"].to_numpy()[mine].mean())
-            low, high = first.loc[mine, name].min(), first.loc[mine, name].max()
-            rows[name, f"{low:.3g} to {high:.3g}"] = row
+                own = table.loc[table.index.intersection(mine.index)]
+                row[f"gain_{queue}_bps"] = (own["taken_bps"] - own["posted_bps"]).mean()
+                row[f"filled_{queue}_%"] = 100.0 * own["filled"].mean()
+            rows[name, f"{mine.min():.3g} to {mine.max():.3g}"] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["quantity", "range"])
 
 

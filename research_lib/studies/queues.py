@@ -6,12 +6,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from research_lib.evaluation.passive import QUEUES, Posting, Real, Recording, on_ticks, rest_orders
+from research_lib.evaluation.passive import (
+    QUEUES,
+    Posting,
+    RecordedOrders,
+    Recording,
+    on_ticks,
+    rest_orders,
+)
+from research_lib.evaluation.priors import SIDES
 from research_lib.market import EXECUTE, QueueMarket, limit_orders
-from research_lib.studies.passive import NS, SIDES, Period
+from research_lib.studies.passive import NS, Period
 
 # By the shares ahead of an order, in multiples of its own.
-MULTIPLES = (0.0, 1.0, 5.0)
+MULTIPLES = (-np.inf, 0.0, 1.0, 5.0, np.inf)
 PLACES = ("new best price", "up to its own size", "up to five times", "more than five times")
 MIN_ORDERS = 100  # of one queue, for a probability
 
@@ -33,6 +41,15 @@ def real_orders(recording: Recording) -> pd.DataFrame:
         side (1 a bid), size, ahead (shares displayed at its price on entry), cancelled, filled (its
         true fills by its end) and done (when it was executed whole, ns, else -1); for each queue
         model filled_<model>, by the end of the real order, and done_<model>.
+
+    Examples
+    --------
+    >>> from research_lib.market import Session
+    >>> market = QueueMarket(session=Session(10, close="09:40"))
+    >>> books, messages = market.days(1, np.random.default_rng(0))
+    >>> orders = real_orders(Recording.of(books, messages=messages))
+    >>> bool((orders["filled_last"] <= orders["filled"]).all())
+    True
     """
     sent: Any = recording.messages
     orders = limit_orders(sent)
@@ -42,7 +59,7 @@ def real_orders(recording: Recording) -> pd.DataFrame:
     executed = executed[np.argsort(sent.entered[executed], kind="stable")]
     first = np.searchsorted(sent.entered[executed], orders["row"].to_numpy())
     last = np.searchsorted(sent.entered[executed], orders["row"].to_numpy(), "right")
-    books, parts = recording.books, []
+    books, parts, trades = recording.books, [], (sent.time[executed], sent.size[executed])
     at = np.searchsorted(books.time, orders["entered"].to_numpy())
     for side, sign in (("buy", 1), ("sell", -1)):
         market = recording.side(side)
@@ -50,13 +67,8 @@ def real_orders(recording: Recording) -> pd.DataFrame:
         tick = sign * on_ticks(orders["price"], recording.tick, np.round)
         mine = (orders["side"] == sign) & (at > 0) & (tick == best)
         found = orders[mine].reset_index(drop=True)
-        rows = [executed[a:b] for a, b in zip(first[mine], last[mine], strict=True)]
-        joined = np.concatenate([np.zeros(0, np.int64), *rows])
-        counts = np.append(0, np.cumsum([len(one) for one in rows]))
-        real = Real(found["price"].to_numpy(), counts, sent.time[joined], sent.size[joined])
-        whole = found["filled"] >= found["size"] * (1 - 1e-9)
-        found["done"] = np.where(whole, found["last_fill"], -1)
-        end = np.where(whole, books.time[-1], found["ended"])
+        real = RecordedOrders(found["price"].to_numpy(), first[mine], last[mine], *trades)
+        end = np.where(found["done"] >= 0, books.time[-1], found["ended"])
         for queue in QUEUES:
             how = Posting(queue, follow=False, latency_seconds=0.0)
             start = found["entered"].to_numpy()
@@ -97,11 +109,9 @@ def validation_table(orders: pd.DataFrame) -> pd.DataFrame:
     >>> validation_table(orders).loc["all", ["bracketed_%", "exact_%"]].tolist()
     [100.0, 100.0]
     """
-    ratio = orders["ahead"] / orders["size"]
-    place = np.searchsorted(MULTIPLES, ratio)
-    names = np.array(PLACES)[place]
-    groups = [(name, orders[names == name]) for name in PLACES]
-    rows = {name: _predicted(one) for name, one in [*groups, ("all", orders)] if len(one)}
+    place = pd.cut(orders["ahead"] / orders["size"], MULTIPLES, labels=PLACES)
+    groups = [*orders.groupby(place, observed=True), ("all", orders)]
+    rows = {name: _predicted(one) for name, one in groups}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("ahead on entry")
 
 
@@ -159,7 +169,7 @@ def fill_times(
 
 
 def fill_curve(orders: pd.DataFrame, seconds: Sequence[float]) -> pd.DataFrame:
-    r"""Probability that an order is filled within some time, where some orders stop resting before.
+    r"""Probability that an order is filled within some time, with censored orders.
 
     .. math:: P(T \le t) = 1 - \prod_{t_i \le t} (1 - d_i / n_i)
 
@@ -210,9 +220,7 @@ def by_queue_and_spread(orders: pd.DataFrame) -> dict[str, pd.DataFrame]:
     names = np.where(long, "long queue", "short queue").astype(object)
     if wide.any():
         names = names + np.where(wide, ", wide spread", ", tight spread")
-    order = ["short queue", "short queue, tight spread", "short queue, wide spread"]
-    order += [name.replace("short", "long") for name in order]
-    return {name: orders[names == name] for name in order if (names == name).any()}
+    return {name: orders[names == name] for name in sorted(set(names), reverse=True)}
 
 
 def recovered_fills(
@@ -251,7 +259,7 @@ def recovered_fills(
         orders = fill_times([period], market.lot_size, queue, seconds)
         orders = orders[orders["side"] == "buy"]
         time, bid = period.recording.books.time, period.recording.books.bid_price[:, 0]
-        joined = np.searchsorted(time, period.start, "right") - 1
+        joined = np.searchsorted(time, period.start, "right") - 1  # every start has a book
         moves = np.flatnonzero(np.diff(bid) != 0) + 1
         move = moves[np.minimum(np.searchsorted(moves, joined, "right"), len(moves) - 1)]
         away = np.where(bid[move] > bid[joined], (time[move] - period.start) / NS, np.inf)

@@ -261,7 +261,7 @@ def test_a_life_ends_at_its_first_cancel_or_its_last_share() -> None:
     assert lives["cancelled"].tolist() == [True, True, False, False]
     time = np.append(messages.time, -1)
     for name, rows in {"entered": [0, 1, 7, 11], "ended": [5, 10, 9, 12],
-                       "first_fill": [3, -1, 8, -1], "last_fill": [4, -1, 9, -1]}.items():  # fmt: skip
+                       "done": [-1, -1, 9, -1]}.items():  # fmt: skip
         assert lives[name].tolist() == time[rows].tolist()
     assert not lives.isna().any(axis=None)
 

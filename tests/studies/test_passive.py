@@ -11,6 +11,7 @@ from helpers import real_data
 
 from research_lib.errors import ValidationError
 from research_lib.evaluation import (
+    QUEUES,
     Accounting,
     CarriedImpact,
     Posting,
@@ -18,6 +19,7 @@ from research_lib.evaluation import (
     compare,
     order_cost,
     order_costs,
+    post_then_cross,
 )
 from research_lib.impact import ExponentialSumKernel
 from research_lib.market import QueueMarket, Session, read_books, read_messages
@@ -28,6 +30,7 @@ from research_lib.studies import (
     PostingRule,
     borrowed_impact,
     child_costs,
+    earlier_and_later,
     fill_curve,
     posting_orders,
     posting_table,
@@ -35,7 +38,6 @@ from research_lib.studies import (
     real_orders,
     recovered_fills,
     shifted_differences,
-    split,
     validation_table,
     when_posting_pays,
 )
@@ -140,9 +142,8 @@ def test_posting_what_nobody_trades_with_is_crossing_at_the_end(drawn: Drawn) ->
 
 def test_the_rebate_that_makes_both_ways_even_does(drawn: Drawn) -> None:
     _, periods = drawn
-    orders = posting_orders(periods[:2], 15_600.0, Posting(), ["last"])
+    one = posting_orders(periods[:1], 15_600.0, Posting(), ["last"])
     states = periods[0].recording.books
-    one = orders[:4]
     table = posting_table(compare(one, benchmark=TAKE, states=states), one)
     rebate = table.loc["post, then cross (last)", "break-even rebate"]
     even = compare(one, Accounting(rebate_per_share=rebate), benchmark=TAKE, states=states)
@@ -157,9 +158,13 @@ def test_fills_at_one_time_are_one_for_what_they_carry_on(drawn: Drawn) -> None:
     time, x = np.unique(one.time), np.zeros(len(np.unique(one.time)))
     np.add.at(x, np.searchsorted(time, one.time), one.filled)
     pairs = 1e-6 * (np.sum(x) ** 2 - np.sum(x**2)) / 2
-    own = np.maximum(0.5e-6 * x**2, 0.0).sum()
-    notional = one.total_shares * one.arrival_price
-    assert 1e4 * pairs / notional <= lasting <= 1e4 * (pairs + own) / notional * (1 + 1e-9)
+    paid = np.zeros(len(x))
+    np.add.at(
+        paid, np.searchsorted(time, one.time), one.cost_by_interval - one.filled * one.half_spread
+    )
+    own = np.maximum(0.5e-6 * x**2 - paid, 0.0).sum()
+    notional = one.total_shares * one.mid[0]
+    assert lasting == pytest.approx(1e4 * (pairs + own) / notional)
 
 
 def test_one_session_is_shown_by_clock_and_side(drawn: Drawn) -> None:
@@ -176,9 +181,9 @@ def test_one_session_is_shown_by_clock_and_side(drawn: Drawn) -> None:
 
 def test_halves_and_sessions_are_split_in_time(drawn: Drawn) -> None:
     _, periods = drawn
-    fitted, evaluated = split(periods, 2)
+    fitted, evaluated = earlier_and_later(periods, 2)
     assert (len(fitted), len(evaluated)) == (2, 4)
-    (morning,), (rest,) = split(periods[:1], 0)
+    (morning,), (rest,) = earlier_and_later(periods[:1], 0)
     assert len(morning.start) == len(rest.start) == 39
     assert morning.start[-1] < rest.start[0]
 
@@ -195,6 +200,13 @@ def test_what_was_seen_does_not_depend_on_what_came_later(drawn: Drawn) -> None:
     for side in ("buy", "sell"):
         whole, before = one.seen(side), cut.seen(side)
         pd.testing.assert_frame_equal(whole.iloc[:41], before.iloc[:41])
+        for queue in QUEUES:
+            args = np.full(41, 200.0), one.start[:41], one.step, side, Posting(queue)
+            full, known_then = (
+                post_then_cross(args[0], part.recording, *args[1:]) for part in (one, cut)
+            )
+            done = full.time <= at
+            assert full.filled[done].tolist() == known_then.filled[known_then.time <= at].tolist()
 
 
 def test_gains_by_group_average_to_the_gain_of_all(drawn: Drawn) -> None:
@@ -226,3 +238,20 @@ def test_a_borrowed_level_is_scaled_by_the_whole_session(drawn: Drawn) -> None:
 def test_the_verdict_needs_both_bounds(ends: list[tuple[float, float]], verdict: str) -> None:
     table = pd.DataFrame(ends, [*BOUNDS], ["lower_bps", "upper_bps"])
     assert posting_verdict(table) == verdict
+
+
+def test_a_first_book_of_one_side_and_a_session_without_trades_stop_nothing(drawn: Drawn) -> None:
+    _, periods = drawn
+    one = periods[3]
+    books = one.recording.books
+    first = np.searchsorted(books.time, one.start[0], "right") - 1
+    ask = books.ask_size.copy()
+    ask[: first + 1] = 0.0
+    quiet = replace(
+        books, ask_size=ask, trades=books.trades.take(np.zeros(len(books.trades), bool))
+    )
+    recording = Recording.of(quiet, 0.01)
+    done = post_then_cross([100.0] * 78, recording, one.start, one.step, "buy", Posting("first"))
+    assert np.isnan(done.mid[0])
+    assert done.filled[done.posted].sum() <= quiet.ask_size[:, 0].sum()  # by quotes alone
+    assert done.filled.sum() == pytest.approx(7_800.0)
