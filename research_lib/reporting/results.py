@@ -326,7 +326,7 @@ class PassiveResults(Results):
 
     Attributes
     ----------
-    verdict : str
+    posting : str
         Whether posting every child order beats taking for both bounds of the queue, costs more for
         both, or cannot be decided from these data.
     take_bps : float
@@ -352,7 +352,7 @@ class PassiveResults(Results):
         Evaluated.
     """
 
-    verdict: str
+    posting: str
     take_bps: float
     last_bps: float
     last_lower_bps: float
