@@ -17,7 +17,7 @@ from timing import interleaved
 
 from research_lib.config import data_folder
 from research_lib.evaluation import QUEUES, Posting, rest_orders
-from research_lib.evaluation.passive import Side
+from research_lib.evaluation.resting import Side
 from research_lib.market import QueueMarket, Session, read_books, read_messages
 from research_lib.studies import Period
 

@@ -40,12 +40,8 @@ from research_lib.evaluation.own_orders import FAULTS as FAULTS
 from research_lib.evaluation.own_orders import checked_desk as checked_desk
 from research_lib.evaluation.own_orders import read_fills as read_fills
 from research_lib.evaluation.own_orders import read_orders as read_orders
-from research_lib.evaluation.passive import QUEUES as QUEUES
-from research_lib.evaluation.passive import Posting as Posting
-from research_lib.evaluation.passive import Recording as Recording
 from research_lib.evaluation.passive import markouts as markouts
 from research_lib.evaluation.passive import post_then_cross as post_then_cross
-from research_lib.evaluation.passive import rest_orders as rest_orders
 from research_lib.evaluation.pre_trade import pre_trade_costs as pre_trade_costs
 from research_lib.evaluation.priors import Known as Known
 from research_lib.evaluation.priors import Prior as Prior
@@ -55,6 +51,12 @@ from research_lib.evaluation.priors import scenarios as scenarios
 from research_lib.evaluation.priors import with_latency as with_latency
 from research_lib.evaluation.protocol import standard_strategies as standard_strategies
 from research_lib.evaluation.protocol import walk_forward as walk_forward
+from research_lib.evaluation.resting import KINDS as KINDS
+from research_lib.evaluation.resting import QUEUES as QUEUES
+from research_lib.evaluation.resting import Fills as Fills
+from research_lib.evaluation.resting import Posting as Posting
+from research_lib.evaluation.resting import Recording as Recording
+from research_lib.evaluation.resting import rest_orders as rest_orders
 from research_lib.evaluation.shapes import LiquidityProfile as LiquidityProfile
 from research_lib.evaluation.shapes import WeightedShapes as WeightedShapes
 from research_lib.evaluation.shapes import decaying as decaying

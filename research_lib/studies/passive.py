@@ -22,8 +22,9 @@ from research_lib.evaluation import (
 )
 from research_lib.evaluation.costs import HORIZON_SECONDS
 from research_lib.evaluation.inference import DIFFERENCE
-from research_lib.evaluation.passive import KINDS, Posting, Recording, post_then_cross, rest_orders
+from research_lib.evaluation.passive import post_then_cross
 from research_lib.evaluation.priors import SIDES
+from research_lib.evaluation.resting import KINDS, Posting, Recording, rest_orders
 from research_lib.market import BookSnapshots, Messages, Session
 from research_lib.market.book import side_sign
 from research_lib.market.presets import price_grid
@@ -318,6 +319,9 @@ def earlier_and_later(
     >>> [len(one.start) for part in parts for one in part]
     [2, 3]
     """
+    if fit_days >= len(periods):
+        held = f"fit_days is {fit_days}, the data have {len(periods)} sessions"
+        raise ValidationError(f"{held}; give fewer, or 0 to fit on the first half of each")
     if fit_days:
         return list(periods[:fit_days]), list(periods[fit_days:])
     halves = [(one, len(one.start) // 2, len(one.start)) for one in periods]
@@ -466,7 +470,7 @@ def fill_kinds(periods: Iterable[Period], shares: float, posting: Posting) -> pd
     Returns
     -------
     DataFrame
-        Index kind (`evaluation.passive.KINDS`); filled_%, of the shares filled at rest;
+        Index kind (`evaluation.resting.KINDS`); filled_%, of the shares filled at rest;
         markout_60_bps, mean of a share.
 
     Examples

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from research_lib.evaluation.passive import (
+from research_lib.checks import number
+from research_lib.evaluation.priors import SIDES
+from research_lib.evaluation.resting import (
     QUEUES,
     Posting,
     RecordedOrders,
@@ -14,7 +16,6 @@ from research_lib.evaluation.passive import (
     on_ticks,
     rest_orders,
 )
-from research_lib.evaluation.priors import SIDES
 from research_lib.market import EXECUTE, QueueMarket, limit_orders
 from research_lib.studies.passive import NS, Period
 
@@ -157,6 +158,7 @@ def fill_times(
     >>> fill_times(periods, 100.0, "last", 60.0)["spread"].unique().tolist()
     [1.0]
     """
+    number("seconds", seconds, above=0)
     parts, how = [], Posting(queue, follow=False, latency_seconds=0.0)
     for period in periods:
         end = np.minimum(period.start + round(seconds * NS), period.start[-1] + period.step)

@@ -255,6 +255,22 @@ def test_the_exact_queue_needs_messages_and_a_recording_trades() -> None:
     one = recorded([(10.0, 40.0)] * 2, [(1, 10.0, 60.0, -1)])
     with pytest.raises(ValidationError, match="needs order messages"):
         filled(one, "exact")
+    with pytest.raises(ValidationError, match="above 0"):
+        replace(one, gap_seconds=-1.0)
+    with pytest.raises(ValidationError, match="60 s apart"):
+        Recording.of(replace(one.books, time=NOON + 60 * SECOND * np.arange(2)))
+    now, step = one.books.time[:1], 2 * SECOND
+    for wrong, message in (
+        ({"start": now + 10**15}, "the recording is of 2001-09-09"),
+        ({"start": np.append(now, now)}, "overlap"),
+        ({"step": 300}, "step is in ns"),
+        ({"posts": "yes"}, "posts must be"),
+    ):
+        args = {"start": now, "step": step, "side": "buy", "posting": Posting()} | wrong
+        with pytest.raises(ValidationError, match=message):
+            post_then_cross([40.0] * len(args["start"]), one, **args)
+    with pytest.raises(ValidationError, match="an end is before"):
+        rest_orders(one, "buy", [1.0], now, now - 1, Posting())
     with pytest.raises(ValidationError, match="no trades"):
         Recording.of(BookSnapshots([0], [[1.0]], [[1.0]], [[2.0]], [[1.0]]))
     with pytest.raises(ValidationError, match="queue 'midle' is unknown; choose from last"):

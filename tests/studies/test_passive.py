@@ -186,6 +186,8 @@ def test_halves_and_sessions_are_split_in_time(drawn: Drawn) -> None:
     (morning,), (rest,) = earlier_and_later(periods[:1], 0)
     assert len(morning.start) == len(rest.start) == 39
     assert morning.start[-1] < rest.start[0]
+    with pytest.raises(ValidationError, match="the data have 6 sessions; give fewer, or 0"):
+        earlier_and_later(periods, 6)
 
 
 def test_what_was_seen_does_not_depend_on_what_came_later(drawn: Drawn) -> None:
