@@ -49,6 +49,7 @@ from research_lib.evaluation.priors import known_before as known_before
 from research_lib.evaluation.priors import known_elsewhere as known_elsewhere
 from research_lib.evaluation.priors import scenarios as scenarios
 from research_lib.evaluation.priors import with_latency as with_latency
+from research_lib.evaluation.protocol import planned as planned
 from research_lib.evaluation.protocol import standard_strategies as standard_strategies
 from research_lib.evaluation.protocol import walk_forward as walk_forward
 from research_lib.evaluation.resting import KINDS as KINDS
@@ -65,6 +66,7 @@ from research_lib.evaluation.shortfall import Shortfall as Shortfall
 from research_lib.evaluation.shortfall import implementation_shortfall as implementation_shortfall
 from research_lib.evaluation.strategies import AlmgrenChriss as AlmgrenChriss
 from research_lib.evaluation.strategies import BestBenchmark as BestBenchmark
+from research_lib.evaluation.strategies import Child as Child
 from research_lib.evaluation.strategies import Order as Order
 from research_lib.evaluation.strategies import Scheduled as Scheduled
 from research_lib.evaluation.strategies import StaticOptimal as StaticOptimal

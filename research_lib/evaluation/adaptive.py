@@ -14,7 +14,7 @@ from research_lib.evaluation.executions import Filled, Ladder, Walked, with_rest
 from research_lib.evaluation.forecast import Liquidity
 from research_lib.evaluation.mid_forecast import GivenMoves, MidForecast
 from research_lib.evaluation.shapes import WeightedShapes, decaying
-from research_lib.evaluation.strategies import Order, Strategy
+from research_lib.evaluation.strategies import Child, Order, Strategy, shares_left
 
 # The supply curve is kept in bins of premium, each half a per cent above the one before, from a
 # thousandth to a thousand times a reference premium.
@@ -159,9 +159,20 @@ class Adaptive(Strategy):
 
     def decide(self, t: int, remaining: float, seen: Ladder, order: Order) -> float:
         """What is cheaper than the multiplier."""
-        log_spread, depth = self.shapes.paths(seen, len(order.caps))
-        plan = self._plan(log_spread[-1:], depth[-1:], seen, order)
-        return float(_decide(t, remaining, N_BINS, _books(seen), plan)[0])
+        return self._child(t, remaining, seen, order).shares
+
+    def child(self, t: int, filled: Float, seen: Ladder, order: Order) -> Child:
+        """What is cheaper than the multiplier, with its limit; the step of `fill`."""
+        return self._child(t, shares_left(order.total_shares, filled), seen, order)
+
+    def _child(self, t: int, remaining: float, seen: Ladder, order: Order) -> Child:
+        plan = self._plan(*self.shapes.paths(seen, len(order.caps)), seen, order)
+        return Child(*_decide(t, remaining, N_BINS, _books(seen), plan)[:3])
+
+    def meet(self, child: Child, seen: Ladder, books: Ladder) -> tuple[float, float]:
+        """The step of `fill`: what its limit reaches, and what is forced."""
+        size, drift = books.size[0], _drift(seen, books)[0]
+        return _taken(books.premium[0], size, np.zeros(len(size)), drift, *child)
 
     def fill(self, order: Order, books: Ladder, seen: Ladder, refill: float) -> Filled:
         """The steps of `Strategy.fill`, compiled.
@@ -170,7 +181,7 @@ class Adaptive(Strategy):
         books as recorded, because the strategy knows its own trades.
         """
         plan = self._plan(*self.shapes.paths(seen, len(order.caps)), seen, order)
-        drift = np.nan_to_num((1.0 if books.side == "buy" else -1.0) * (books.mid - seen.mid))
+        drift = _drift(seen, books)
         visible = _books(replace(seen, size=seen.size.copy()))
         return with_rest(*_fill(visible, plan, books.premium, books.size, drift, 1.0 - refill))
 
@@ -181,6 +192,11 @@ class Adaptive(Strategy):
         asked = (order.caps, order.total_shares, risk, float(self.caution), float(self.lump))
         limits = (0.5 * self.tick, float(self.band))
         return _Plan(log_spread, depth, self.weights, move, *asked, *limits)
+
+
+def _drift(seen: Ladder, books: Ladder) -> Float:
+    """Move of the mid against the order since the decision, (n,); 0 where it is unknown."""
+    return np.nan_to_num((1.0 if books.side == "buy" else -1.0) * (books.mid - seen.mid))
 
 
 def _books(seen: Ladder) -> _Books:
@@ -211,17 +227,26 @@ def _fill(
             consumed[level] *= kept
             seen.size[k, level] = max(seen.size[k, level] - consumed[level], 0.0)
         want, limit, forced, near = _decide(k, remaining, near, seen, plan)
-        left = want
-        for level in range(n_levels):
-            due = left if premium[k, level] + drift[k] <= limit else left - (want - forced)
-            taken = min(due, size[k, level] - consumed[level])
-            if taken > 0.0:
-                cost[k] += taken * premium[k, level]
-                left -= taken
-                consumed[level] += taken
-        filled[k] = want - left
+        filled[k], cost[k] = _taken(premium[k], size[k], consumed, drift[k], want, limit, forced)
         remaining -= filled[k]
     return filled, cost, remaining
+
+
+@compiled
+def _taken(
+    premium: Float, size: Float, consumed: Float, drift: float,
+    want: float, limit: float, forced: float,
+) -> tuple[float, float]:  # fmt: skip
+    """Shares filled in one book and their cost over its mid; they are added to `consumed` (L,)."""
+    left, cost = want, 0.0
+    for level in range(len(size)):
+        due = left if premium[level] + drift <= limit else left - (want - forced)
+        taken = min(due, size[level] - consumed[level])
+        if taken > 0.0:
+            cost += taken * premium[level]
+            left -= taken
+            consumed[level] += taken
+    return want - left, cost
 
 
 @compiled

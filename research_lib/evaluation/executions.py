@@ -100,9 +100,14 @@ class Ladder(Record):
             return books
         if not isinstance(books, BookSnapshots):
             raise ValidationError(f"books must be BookSnapshots, got {type(books).__name__}")
-        curve, mid = PiecewiseLinearImpact.from_books(books, side), books.mid
-        if not np.isfinite(mid).any():
+        if not np.isfinite(books.mid).any():
             raise ValidationError(f"none of {len(books):,} books has two sides")
+        return cls.shown(books, side)
+
+    @classmethod
+    def shown(cls, books: BookSnapshots, side: str) -> Ladder:
+        """As `of`, also where no book has two sides yet."""
+        curve, mid = PiecewiseLinearImpact.from_books(books, side), books.mid
         spread, premium = curve.half_spread, curve.half_spread[:, None] + curve.premium
         premium[np.abs(premium) < SAME_PREMIUM * mid[:, None]] = 0.0  # a crossed level at the mid
         best, shown = _imbalances(books)

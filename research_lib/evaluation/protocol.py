@@ -133,9 +133,9 @@ def walk_forward(
             if not strategies:
                 due = "make must be a function as lambda prior: [Twap()]"
                 raise ValidationError(f"{due}, got {make!r}")
-            planned = {size: _planned(strategies, Order(size, caps)) for size in orders}
+            plans_of = {size: planned(strategies, Order(size, caps)) for size in orders}
             for day, seen in (pair for one in same for pair in one.ladders(side, session)):
-                for size, plans in planned.items():
+                for size, plans in plans_of.items():
                     done += [run(one, day, size, side, shown=seen, **how) for one in plans]
                     done.append(clairvoyant(day, size, side))
                     if max_shares is not None:
@@ -156,8 +156,9 @@ class _Planned(Scheduled):
         return self.plan
 
 
-def _planned(strategies: Sequence[Strategy], order: Order) -> list[Strategy]:
-    planned: list[Strategy] = []
+def planned(strategies: Sequence[Strategy], order: Order) -> list[Strategy]:
+    """The strategies for one order, schedules solved once."""
+    done: list[Strategy] = []
     solved: dict[int, Scheduled] = {}
     for one in strategies:
         given = id(one)
@@ -165,5 +166,5 @@ def _planned(strategies: Sequence[Strategy], order: Order) -> list[Strategy]:
             one = replace(one, candidates=[solved.get(id(each), each) for each in one.candidates])
         if isinstance(one, Scheduled):
             one = solved[given] = _Planned(one.name, one.fitted_on, one.schedule(order))
-        planned.append(one)
-    return planned
+        done.append(one)
+    return done

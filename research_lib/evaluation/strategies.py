@@ -34,6 +34,28 @@ class Order(NamedTuple):
     caps: Float
 
 
+class Child(NamedTuple):
+    """A child order as `Strategy.child` decides it.
+
+    Attributes
+    ----------
+    shares : float
+    limit : float
+        Premium over the mid that was seen up to which they are bought, currency per share.
+    forced : float
+        Shares of them that are taken whatever they cost.
+
+    Examples
+    --------
+    >>> Child(100.0, 0.02).forced
+    0.0
+    """
+
+    shares: float
+    limit: float = np.inf
+    forced: float = 0.0
+
+
 class Strategy(ABC):
     """Base class: decides one child order after the other.
 
@@ -79,26 +101,55 @@ class Strategy(ABC):
         order : Order
         """
 
-    def fill(self, order: Order, books: Ladder, seen: Ladder, refill: float) -> Filled:
-        """Fill the order step by step in `books`, deciding on those `seen`.
+    def child(self, t: int, filled: Float, seen: Ladder, order: Order) -> Child:
+        """The child order of interval t, as `fill` sends it.
 
-        Decisions are clipped to 0, the remaining shares and the cap. In the last interval the whole
-        rest is sent. A decision that is no finite number is a ValidationError.
+        A live desk asks for one after the other, and `fill` for those of a whole day.
+
+        Parameters
+        ----------
+        t : int
+        filled : (t,) shares
+            Filled in each interval before.
+        seen : Ladder
+            Books 0 to t; later rows, if there are any, are not read.
+        order : Order
+
+        Returns
+        -------
+        Child
+            At most the cap and the shares that are left; all of these in the last interval. A
+            decision that is no finite number is a ValidationError.
         """
-        visible, kept, remaining = seen.size.copy(), 1.0 - refill, order.total_shares
+        want = remaining = shares_left(order.total_shares, filled)
+        if t + 1 < len(order.caps):
+            what = f"the shares that {self.name} decides on in interval {t}"
+            answer = self.decide(t, remaining, _shown_until(seen, t), order)
+            want = min(max(number(what, answer), 0.0), remaining)
+        return Child(min(float(want), order.caps[t]))
+
+    def meet(self, child: Child, seen: Ladder, books: Ladder) -> tuple[float, float]:
+        """Shares of a child order filled in one book, replenished, and their cost over its mid.
+
+        Parameters
+        ----------
+        child : Child
+        seen, books : Ladder
+            Of one book each: that of the decision, and the one that the order meets.
+        """
+        size = books.size[0]
+        return walk(books.premium[0], size, np.zeros(len(size)), 0.0, child.shares)
+
+    def fill(self, order: Order, books: Ladder, seen: Ladder, refill: float) -> Filled:
+        """Fill the order step by step in `books`, deciding on those `seen`, see `child`."""
+        visible, kept = seen.size.copy(), 1.0 - refill
         filled, cost = np.zeros(len(order.caps)), np.zeros(len(order.caps))
         consumed = np.zeros(books.size.shape[1])
-        for t, cap in enumerate(order.caps):
-            want = remaining
+        for t in range(len(order.caps)):
             visible[t] = np.maximum(seen.size[t] - kept * consumed, 0.0)
-            if t + 1 < len(order.caps):
-                what = f"the shares that {self.name} decides on in interval {t}"
-                answer = self.decide(t, remaining, _shown_until(seen, visible, t), order)
-                want = min(max(number(what, answer), 0.0), remaining)
-            want = min(float(want), cap)
+            want = self.child(t, filled[:t], replace(seen, size=visible), order).shares
             filled[t], cost[t] = walk(books.premium[t], books.size[t], consumed, kept, want)
-            remaining -= filled[t]
-        return with_rest(filled, cost, remaining)
+        return with_rest(filled, cost, shares_left(order.total_shares, filled))
 
 
 class Scheduled(Strategy):
@@ -123,6 +174,13 @@ class Scheduled(Strategy):
     def decide(self, t: int, remaining: float, seen: Ladder, order: Order) -> float:
         """Shares scheduled up to t and not filled yet."""
         return float(self.schedule(order).shares[: t + 1].sum()) - (order.total_shares - remaining)
+
+    def child(self, t: int, filled: Float, seen: Ladder, order: Order) -> Child:
+        """The schedule's shares of interval t and those that the intervals before left over."""
+        shares, left = self.schedule(order).shares, 0.0
+        for due, done in zip(shares[:t], filled, strict=True):
+            left = due + left - done
+        return Child(float(min(shares[t] + left, order.caps[t])))
 
     def fill(self, order: Order, books: Ladder, seen: Ladder, refill: float) -> Filled:
         """The steps of `Strategy.fill`, compiled; refuses a schedule of another length."""
@@ -391,15 +449,20 @@ def run(
     return settled(strategy.name, done, ladder, strategy.fitted_on, seen)
 
 
+def shares_left(total: float, filled: Float) -> float:
+    """Shares that are left of an order after those filled, one interval after the other."""
+    return float(np.subtract.reduce(np.append(total, filled)))
+
+
 def one_an_interval(n: int, expected: int, what: str) -> None:
     """Refuse n values if the order, or the day, has another number of intervals."""
     if n != expected:
         raise ValidationError(f"{what} has {n} intervals for {expected}; give one day at a time")
 
 
-def _shown_until(seen: Ladder, visible: Float, t: int) -> Ladder:
+def _shown_until(seen: Ladder, t: int) -> Ladder:
     """Read-only copies of the first t + 1 books, without later ones behind."""
-    shown = replace(seen.take(slice(t + 1)), size=visible[: t + 1])
+    shown = seen.take(slice(t + 1))
     rows: dict[str, Any] = {name: shown[name].copy() for name in ROWS}
     for array in rows.values():
         array.setflags(write=False)
