@@ -180,6 +180,8 @@ class RunConfig(Record):
         The same with the notebook's defaults for what is not given.
     source : str
         The file it came from, below the project's folder where it is there.
+    live : mapping
+        Settings of a live desk (`live.Settings`), which no report depends on.
 
     Examples
     --------
@@ -193,6 +195,7 @@ class RunConfig(Record):
     parameters: dict[str, Parameters]
     effective: dict[str, Parameters]
     source: str = ""
+    live: Parameters = field(default_factory=dict)
 
     @classmethod
     def load(cls, name: str, project: Project | None = None) -> Self:
@@ -212,8 +215,8 @@ class RunConfig(Record):
             Letters, digits, "_" and "-", at most 80: it becomes a folder.
         content : mapping
             `title`; `sections`, the notebooks to run (those of USUAL where not given);
-            parameters by section; and `shared` ones, which go to each of the run's sections
-            that declares them.
+            parameters by section; `shared` ones, which go to each of the run's sections that
+            declares them; and `live`, settings of a live desk.
         project : Project
         source : Path
             The file that it stands in.
@@ -237,7 +240,7 @@ class RunConfig(Record):
             source = source.relative_to(PROJECT_ROOT)
         # 50000 of a float parameter is 50000.0, in the notebook as in its hash.
         typed = {one: {key: effective[one][key] for key in own} for one, own in given.items()}
-        return cls(name, known["title"], typed, effective, source.as_posix())
+        return cls(name, known["title"], typed, effective, source.as_posix(), known["live"] or {})
 
     @property
     def rerun(self) -> str:
@@ -299,7 +302,7 @@ def _file_model(sections: tuple[str, ...]) -> type[pydantic.BaseModel]:
     chosen = Annotated[list[section], pydantic.Field(min_length=1)]
     usual = [one for one in USUAL if one in sections]
     fields: dict[str, Any] = {"title": (Annotated[str, TITLE], ...), "sections": (chosen, usual)}
-    fields |= dict.fromkeys(("shared", *sections), (Parameters | None, None))
+    fields |= dict.fromkeys(("shared", "live", *sections), (Parameters | None, None))
     return pydantic.create_model("Configuration", __config__=EXACT, **fields)
 
 

@@ -9,6 +9,7 @@ from research_lib.studies.dispersion import QUOTED_SAVINGS as QUOTED_SAVINGS
 from research_lib.studies.dispersion import dispersion_needed as dispersion_needed
 from research_lib.studies.dispersion import dispersion_table as dispersion_table
 from research_lib.studies.dispersion import lognormal_saving as lognormal_saving
+from research_lib.studies.experiment import PART_ROWS as PART_ROWS
 from research_lib.studies.experiment import SIMPLE as SIMPLE
 from research_lib.studies.experiment import Experiment as Experiment
 from research_lib.studies.experiment import Sessions as Sessions

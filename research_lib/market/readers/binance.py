@@ -74,7 +74,7 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
     Binance API documentation, "How to manage a local order book correctly", spot and futures.
     """
     is_partial = PARTIAL.search(tabular.head(path)) is not None
-    replay = _Replay(EMPTY) if is_partial else _begun(path)
+    replay = DepthReplay(EMPTY) if is_partial else _begun(path)
     for line, _, _, message in _whole_books(path) if is_partial else _lines(path):
         with _naming(path, line):
             if message.get("e") == "depthUpdate" and (is_partial or replay.continues(message)):
@@ -101,12 +101,12 @@ def _whole_books(path: Path) -> Iterator[Line]:
             yield line, received, name, {"e": "depthUpdate", **told, **sides}
 
 
-def _begun(path: Path) -> "_Replay":
+def _begun(path: Path) -> "DepthReplay":
     """The book at the file's snapshot."""
     for line, _, _, message in _lines(path):
         if "lastUpdateId" in message:
             with _naming(path, line):
-                return _Replay(message)
+                return DepthReplay(message)
     raise ValidationError(f"{path} holds no REST snapshot; record one at the start of each file")
 
 
@@ -128,7 +128,7 @@ def _set(side: PriceLevels, levels: Any) -> None:
         side.set(price, size)
 
 
-class _Replay:
+class DepthReplay:
     """The book between two messages, and the states and trades not yet handed out."""
 
     def __init__(self, snapshot: dict[str, Any]) -> None:

@@ -1,0 +1,15 @@
+from research_lib.live.binance_feed import BinanceFeed as BinanceFeed
+from research_lib.live.desk import run_live as run_live
+from research_lib.live.desk import work as work
+from research_lib.live.engine import Engine as Engine
+from research_lib.live.events import Book as Book
+from research_lib.live.events import Clock as Clock
+from research_lib.live.events import Gap as Gap
+from research_lib.live.events import Report as Report
+from research_lib.live.events import Trade as Trade
+from research_lib.live.events import events_of as events_of
+from research_lib.live.guards import Limits as Limits
+from research_lib.live.journal import Journal as Journal
+from research_lib.live.plan import Plan as Plan
+from research_lib.live.plan import Settings as Settings
+from research_lib.live.sources import replay_events as replay_events

@@ -1,0 +1,144 @@
+"""Binance's depth and trade streams as a feed, which mends itself after every fault."""
+
+import asyncio
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from urllib.request import urlopen
+
+from research_lib.errors import ValidationError
+from research_lib.live.events import Book, Clock, Event, Gap, Trade
+from research_lib.market.readers.binance import DepthReplay
+
+TICK_SECONDS = 0.25  # of the clock where the feed is silent
+FIRST_WAIT, MAX_FETCHES = 0.5, 5  # s before the second attempt to connect; of one snapshot
+FAULTS = (ValueError, KeyError, TypeError, AttributeError)  # of a message that is not as documented
+
+
+class BinanceFeed:
+    """Books and trades of one symbol by websocket, with the update-id rule of the recordings.
+
+    After connecting, the first update asks for the whole book (the snapshot), which the updates
+    continue. A missing or damaged update asks for another one; a lost or silent connection is made
+    anew, after waits that double. Until the book is whole again the desk hears a `Gap`. Updates
+    that are there already are left out.
+
+    Parameters
+    ----------
+    url : str
+        Of the combined streams, as ".../stream?streams=btcusdt@depth@100ms/btcusdt@trade".
+    snapshot_url : str
+        Of the whole book of that symbol.
+    silence_seconds, max_wait_seconds, tick_seconds : float
+        Without a message, until the connection counts as lost; longest wait before an attempt; of
+        the clock.
+    pause : callable
+        Sleep.
+
+    Attributes
+    ----------
+    counts : Counter
+        connections, snapshots, gaps, duplicates, damaged messages, others.
+
+    Examples
+    --------
+    >>> BinanceFeed("ws://127.0.0.1:1/stream", "").counts
+    Counter()
+    """
+
+    def __init__(
+        self, url: str, snapshot_url: str, *, silence_seconds: float = 10.0,
+        max_wait_seconds: float = 60.0, tick_seconds: float = TICK_SECONDS,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:  # fmt: skip
+        self.url, self.snapshot_url = url, snapshot_url
+        self.silence, self.max_wait, self.tick = silence_seconds, max_wait_seconds, tick_seconds
+        self.pause, self.counts = pause, Counter[str]()
+        self.book: DepthReplay | None = None
+        self.time, self.heard = 0, math.inf  # ns by the venue; s by this machine
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Events without end; the first is of the first connection that stands."""
+        from websockets.asyncio.client import connect
+        from websockets.exceptions import WebSocketException
+
+        wait = 0.0
+        while True:
+            try:
+                async with connect(self.url, max_queue=None) as socket:
+                    self.counts["connections"] += 1
+                    async for event in self._heard(socket):
+                        wait = 0.0 if isinstance(event, Book) else wait
+                        yield event
+            except (WebSocketException, OSError, TimeoutError) as error:
+                self.book = None
+                yield Gap(self._now(), f"the connection is lost: {error or type(error).__name__}")
+            wait = min(max(2.0 * wait, FIRST_WAIT), self.max_wait)
+            await self.pause(wait)
+
+    async def _heard(self, socket: Any) -> AsyncIterator[Event]:
+        """Events of one connection, and the clock while it is silent."""
+        silent = 0.0
+        while True:
+            try:
+                text = await asyncio.wait_for(socket.recv(), self.tick)
+            except TimeoutError:
+                silent += self.tick
+                if silent >= self.silence:
+                    raise TimeoutError(f"silent for {silent:g} s") from None
+                yield Clock(self._now())
+                continue
+            silent = 0.0
+            try:
+                event = await self._event(json.loads(text))
+            except FAULTS as error:
+                kind = "gaps" if "gap" in str(error) else "damaged"
+                self.counts[kind] += 1
+                self.book, event = None, Gap(self._now(), f"{kind}: {error}")
+            if event is not None:
+                self.time, self.heard = event.time, time.monotonic()
+                yield event
+
+    async def _event(self, envelope: Any) -> Event | None:
+        """What a message says; None of one that says nothing new."""
+        message = envelope.get("data", envelope)
+        kind = message.get("e")
+        if kind == "trade" and self.book is not None:
+            self.book.trade(message)
+            trade = self.book.trades.pop() if self.book.trades else None
+            return trade and Trade(*trade)
+        if kind != "depthUpdate":
+            self.counts["others"] += 1
+            return None
+        if self.book is None:
+            self.book = await self._snapshot(message["U"])
+        if message["u"] <= self.book.last_id or not self.book.continues(message):
+            self.counts["duplicates"] += 1
+            return None
+        self.book.apply(message)
+        (levels,), (at,) = self.book.states, self.book.time
+        self.book.states, self.book.time = [], []
+        return Book(at, *levels)
+
+    async def _snapshot(self, first: int) -> DepthReplay:
+        """The whole book, not older than the update that is at hand."""
+        for _ in range(MAX_FETCHES):
+            self.counts["snapshots"] += 1
+            text = await asyncio.to_thread(_fetched, self.snapshot_url)
+            book = DepthReplay(json.loads(text))
+            if book.last_id >= first - 1:
+                return book
+            await self.pause(FIRST_WAIT)
+        raise ValidationError(f"gap: {MAX_FETCHES} snapshots are older than update {first}")
+
+    def _now(self) -> int:
+        """The venue's time, carried on by this machine's clock since the last event."""
+        return self.time + round(1e9 * max(time.monotonic() - self.heard, 0.0))
+
+
+def _fetched(url: str) -> bytes:
+    with urlopen(url, timeout=10) as answer:
+        return bytes(answer.read())

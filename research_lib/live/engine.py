@@ -1,0 +1,377 @@
+"""One order on a feed: keeps the book, samples it, decides, and books what is filled."""
+
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from research_lib.checks import Float
+from research_lib.config import Json
+from research_lib.errors import ValidationError
+from research_lib.evaluation import Child, Ladder, Strategy
+from research_lib.live.events import Book, Event, Gap, Report, Trade
+from research_lib.live.journal import Journal
+from research_lib.live.plan import Plan
+from research_lib.market import BookSnapshots, Trades
+from research_lib.market.book import LEVELS, side_sign
+from research_lib.monitoring import MONITOR
+
+ROUNDING = 1e-9  # of a child order: of the shares in its reports
+
+
+class Worked:
+    """How far a strategy is: by interval shares filled, their cost over the mid, that mid, (n,).
+
+    Attributes
+    ----------
+    open : dict of interval to Child
+        Child orders that are not yet known to be filled.
+
+    Examples
+    --------
+    >>> from research_lib.evaluation import Twap
+    >>> worked = Worked(Twap(), 3)
+    >>> worked.open[0] = Child(10.0)
+    >>> worked.committed(2).tolist()
+    [10.0, 0.0]
+    """
+
+    def __init__(self, strategy: Strategy, n: int) -> None:
+        self.strategy = strategy
+        self.filled, self.cost, self.mid = np.zeros(n), np.zeros(n), np.zeros(n)
+        self.open: dict[int, Child] = {}
+
+    def committed(self, t: int) -> Float:
+        """Shares filled before t, with all that an open child order could still fill, (t,)."""
+        taken = self.filled[:t].copy()
+        for k, child in self.open.items():
+            taken[k] = child.shares
+        return taken
+
+    def book(self, t: int, shares: float, cost: float, mid: float, done: bool = True) -> None:
+        """What the child order of interval t has filled in all."""
+        self.filled[t], self.cost[t], self.mid[t] = shares, cost, mid
+        if done:
+            self.open.pop(t, None)
+
+    def cost_bps(self, arrival: float) -> float:
+        """Cost of a filled share over the mid of its fill, bps of the first mid; NaN: none yet."""
+        filled = float(self.filled.sum())
+        return float(1e4 * self.cost.sum() / filled / arrival) if filled else math.nan
+
+
+class _Due(NamedTuple):
+    """Child orders of interval t on their way to the book, with their arrival, ns."""
+
+    t: int
+    arrival: int
+    of: list[Worked]
+
+
+class Engine:
+    """A state machine: events in; child orders, fills, stops and the end out.
+
+    What it says is written to the journal first. An engine that is started again on the same
+    journal goes on with the same order, and tells a child order that is not known to be filled once
+    more under its id. Child orders and simulated fills are those of `evaluation.run` on the same
+    states, while no guard stops it.
+
+    Parameters
+    ----------
+    plan : Plan
+    journal : Journal
+    tell : callable of a record
+        Hears what is written.
+
+    Attributes
+    ----------
+    finished : bool
+        Whether the session has closed.
+    counts : Counter
+        Events by kind; reports refused.
+
+    Raises
+    ------
+    ValidationError
+        The journal of another order; a latency as long as an interval.
+    """
+
+    def __init__(
+        self, plan: Plan, journal: Journal, tell: Callable[[Json], None] = lambda record: None
+    ) -> None:
+        n, days = plan.session.n_intervals, [plan.day]
+        self.plan, self.journal, self.tell = plan, journal, tell
+        self.starts, self.opened = plan.session.starts(days)[0], plan.session.opened(days)[0]
+        self.close, self.lag = plan.bounds[1], round(1e9 * plan.latency_seconds)
+        length = int(np.diff(self.starts, append=self.close).min())
+        if self.lag >= length:
+            late = f"latency_seconds {plan.latency_seconds:g} must be below an interval's"
+            raise ValidationError(f"{late} {length / 1e9:g} s; take fewer intervals")
+        self.own, self.rival = Worked(plan.strategy, n), Worked(plan.benchmark, n)
+        self.counts: Counter[str] = Counter()
+        self.t, self.now, self.finished, self.unsent = 0, 0, False, False
+        self.arrival, self.traded = math.nan, 0.0
+        self.book: Book | None = None
+        self.gap, self.step, self.faults = "", "", dict[str, str]()
+        self.trades, self.due = list[Trade](), deque[_Due]()
+        self.levels: dict[str, Any] = {name: np.zeros((n, 1)) for name in LEVELS}
+        self.signals = np.zeros((n, 4))
+        self._restore()
+
+    def handle(self, event: Event | Report) -> None:
+        """Take in one event; what is due before its time is done first, by what was known then."""
+        if isinstance(event, Report):
+            return self._report(event)
+        began, before = time.perf_counter(), self.t
+        self.counts[type(event).__name__.lower()] += 1
+        self.step = self.plan.settings.limits.step(self.now, event.time)
+        self.now = max(self.now, event.time)
+        self._until(self.now)
+        if isinstance(event, Trade):
+            self._trade(event)
+        elif isinstance(event, Gap):
+            self.book, self.gap = None, event.reason
+        elif isinstance(event, Book) and event.complete:
+            self.book, self.gap = event, ""
+            while self.due and self.due[0].arrival < event.time < self.close:
+                self._meet(self.due.popleft())  # it waited for a book that is not too old
+        if self.t and self.now < self.close and not isinstance(event, Trade):
+            self._look(self.now)
+            if self.unsent and not self.faults:
+                self._say(self._child(self.t - 1, self.now))
+        if self.now >= self.close and not self.finished:
+            self.finish()
+        if self.t > before:
+            MONITOR.record_timing("live: decision", time.perf_counter() - began)
+        return None
+
+    def finish(self) -> None:
+        """Fill what is still on its way in the last book, and say how the order ended."""
+        while self.due:
+            self._meet(self.due.popleft())
+        self.finished = True
+        self._say({"kind": "end", **self.progress(), "open": [self._id(t) for t in self.own.open]})
+
+    def progress(self) -> dict[str, Any]:
+        """What is left, and the cost so far beside the benchmark's, bps of the first mid."""
+        total = self.plan.order.total_shares
+        done, rival = (float(one.filled.sum()) / total for one in (self.own, self.rival))
+        return {
+            "order": self.plan.id, "time": self.now, "interval": self.t,
+            "left": (1.0 - done) * total, "filled_pct": 100 * done, "benchmark_pct": 100 * rival,
+            "even_pct": 100 * self.t / len(self.starts), "stopped": list(self.faults),
+            "cost_bps": self.own.cost_bps(self.arrival),
+            "benchmark_bps": self.rival.cost_bps(self.arrival),
+        }  # fmt: skip
+
+    def _until(self, now: int) -> None:
+        """Fills on arrival and decisions at starts before `now`, in their order."""
+        max_age = self.plan.settings.max_age_seconds
+        while True:
+            start = int(self.starts[self.t]) if self.t < len(self.starts) else self.close
+            arrival = self.due[0].arrival if self.due else self.close
+            # Where the book is too old the order waits for the next one, which `handle` sees.
+            book = self._shown(self.due[0].t) if max_age and self.due else None
+            if book is not None and arrival - book.time > 1e9 * max_age:
+                arrival = self.close
+            if min(start, arrival) >= min(now, self.close):
+                return
+            if arrival <= start:
+                self._meet(self.due.popleft())
+            else:
+                self._decide(start, now)
+
+    def _shown(self, t: int) -> Book | None:
+        """The book, unless it is from before the session or its last break."""
+        around = self.plan.session.block is not None
+        return self.book if self.book and (around or self.book.time >= self.opened[t]) else None
+
+    def _trade(self, trade: Trade) -> None:
+        """Keep a trade since the last book that was sampled."""
+        if trade.time >= self.starts[max(self.t - 1, 0)]:
+            last = self.trades[-1].time if self.trades else 0
+            self.trades.append(trade._replace(time=max(trade.time, last)))
+
+    def _decide(self, start: int, now: int) -> None:
+        """Sample the book at the start of interval t and advise its child order."""
+        t, self.t = self.t, self.t + 1
+        if (book := self._shown(t)) is not None:
+            self._show(t, book._asdict())
+        self._sample(t)
+        self._look(start, (now - start) / 1e9)
+        rival = self.rival.strategy.child(t, self.rival.committed(t), self.seen, self.plan.order)
+        self.rival.open[t] = rival
+        self.due.append(_Due(t, start + self.lag, [self.rival]))
+        child = {} if self.faults else self._child(t, start)
+        self.unsent = not child and t + 1 == len(self.starts)
+        row = {name: self.levels[name][t] for name in LEVELS} | {"signals": self.signals[t]}
+        known = {"traded": self.traded, "stopped": self.faults, "benchmark": rival}
+        self._say(child, {"kind": "book", "t": t, "time": start, **row, **known})
+
+    def _show(self, t: int, book: Json) -> None:
+        """Put a book's levels in row t."""
+        for name, levels in self.levels.items():
+            own = np.array(book[name], float)
+            if (more := len(own) - levels.shape[1]) > 0:
+                self.levels[name] = np.pad(levels, ((0, 0), (0, more)))
+            self.levels[name][t, : len(own)] = own
+
+    def _sample(self, t: int) -> None:
+        """The day up to interval t as the strategies see it: later rows are empty."""
+        first, side = max(t - 1, 0), self.plan.side
+        pair: Any = {name: levels[first : t + 1] for name, levels in self.levels.items()}
+        columns = zip(*self.trades, strict=True) if self.trades else ((), (), (), ())
+        given: Any = [np.array(one, kind) for one, kind in zip(columns, "qddq", strict=True)]
+        trades = Trades(*given)
+        two = BookSnapshots(self.starts[first : t + 1], trades=trades, **pair)
+        self.signals[t] = Ladder.shown(two, side).signals[-1]
+        gone = [one.size for one in self.trades if one.time < self.starts[t]]
+        self.traded, self.trades = self.traded + sum(gone), self.trades[len(gone) :]
+        self.seen = self._ladder()
+
+    def _ladder(self) -> Ladder:
+        shown = Ladder.shown(BookSnapshots(self.starts, **self.levels), self.plan.side)
+        mids = shown.mid[np.isfinite(shown.mid)]
+        self.arrival = float(mids[0]) if len(mids) else math.nan
+        return replace(shown, signals=self.signals)
+
+    def _look(self, now: int, late: float = 0.0) -> None:
+        """Say which guards stop advice from now on, and which no longer do."""
+        limits, at = self.plan.settings.limits, max(self.t - 1, 0)
+        opened = int(self.opened[at])
+        faults = limits.faults(self._shown(at), now, opened, late, self.arrival)
+        known = {"gap": self.gap, "clock": self.step}
+        faults |= {name: why for name, why in known.items() if why}
+        for name in faults.keys() - self.faults.keys():
+            self._say({"kind": "stop", "guard": name, "why": faults[name], "time": now}, sync=False)
+        for name in self.faults.keys() - faults.keys():
+            self._say({"kind": "resume", "guard": name, "time": now}, sync=False)
+        self.faults = faults
+
+    def _child(self, t: int, sent: int) -> Json:
+        """The child order of interval t within the limits, on its way; empty if there is none."""
+        order, n, settings = self.plan.order, len(self.starts), self.plan.settings
+        committed = self.own.committed(t)
+        child = self.own.strategy.child(t, committed, self.seen, order)
+        most = settings.limits.most(float(committed.sum()), self.traded)
+        if t + 1 == n and settings.completion == "leave":
+            most = min(most, order.total_shares / n)
+        if child.shares > most:
+            self._say({"kind": "limit", "t": t, "wanted": child.shares, "most": most}, sync=False)
+            child = child._replace(shares=most, forced=min(child.forced, most))
+        self.unsent = False
+        if not child.shares > 0:
+            return {}
+        self.own.open[t] = child
+        if settings.fills == "simulated":
+            self.due.append(_Due(t, sent + self.lag, [self.own]))
+        return self._record(t)
+
+    def _record(self, t: int) -> dict[str, Any]:
+        """The open child order of interval t as it is told."""
+        child, sign = self.own.open[t], side_sign(self.plan.side)
+        return {
+            "kind": "child", "id": self._id(t), "t": t, "time": self.now, "side": self.plan.side,
+            "symbol": self.plan.symbol, "shares": child.shares,
+            "limit_price": float(self.seen.mid[t]) + sign * child.limit,
+            "limit": child.limit, "forced": child.forced,
+        }  # fmt: skip
+
+    def _id(self, t: int) -> str:
+        return f"{self.plan.id}-{t:04d}"
+
+    def _meet(self, due: _Due) -> None:
+        """Fill child orders in the book that they meet."""
+        book, sign = self._shown(due.t), side_sign(self.plan.side)
+        one_row: Any = {name: np.zeros((1, 1)) for name in LEVELS}
+        if book is not None:
+            one_row = {name: getattr(book, name)[None] for name in LEVELS}
+        met = Ladder.shown(BookSnapshots([due.arrival], **one_row), self.plan.side)
+        for one in due.of:
+            seen, mid = self.seen.take([due.t]), float(met.mid[0])
+            shares, cost = one.strategy.meet(one.open[due.t], seen, met)
+            one.book(due.t, shares, cost, mid)
+            name = {"kind": "benchmark"} if one is self.rival else {"kind": "fill", "done": True}
+            price = mid + sign * cost / shares if shares else math.nan
+            known = {"t": due.t, "shares": shares, "cost": cost, "mid": mid, "price": price}
+            record = {**name, "id": self._id(due.t), "time": self.now, **known}
+            self._say(record, sync=one is self.own)
+
+    def _report(self, report: Report) -> None:
+        """Book what the desk says is filled of a child order; what cannot be true is refused."""
+        ids = {self._id(t): t for t in self.own.open}
+        t, shares, price = ids.get(report.id, -1), report.shares, report.price
+        child = self.own.open.get(t)
+        least, most = (self.own.filled[t], child.shares * (1 + ROUNDING)) if child else (0.0, -1.0)
+        if not (least <= shares <= most and (price > 0 or not shares)):
+            self.counts["refused"] += 1
+            return self._say({"kind": "refused", **report._asdict(), "time": self.now}, sync=False)
+        mid = float(self.seen.mid[t])
+        cost = side_sign(self.plan.side) * shares * (price - mid) if shares else 0.0
+        self.own.book(t, shares, cost, mid, report.done)
+        known = {"t": t, "time": self.now, "cost": cost, "mid": mid}
+        return self._say({"kind": "fill", **report._asdict(), **known})
+
+    def _say(self, *records: Json, sync: bool = True) -> None:
+        said = [one for one in records if one]
+        self.journal.write(*said, sync=sync)
+        for one in said:
+            self.tell(one)
+
+    def _restore(self) -> None:
+        """Go on from the journal, or begin it."""
+        plan = self.plan
+        own: dict[str, Any] = {
+            "kind": "order",
+            "id": plan.id,
+            "symbol": plan.symbol,
+            "side": plan.side,
+        }
+        own |= {"shares": plan.order.total_shares, "intervals": len(self.starts)}
+        own |= {"strategy": plan.strategy.name, "benchmark": plan.benchmark.name}
+        own |= {"fitted_on": plan.source, "close": self.close}
+        records = self.journal.records
+        if records and records[0] != own:
+            path = self.journal.path
+            raise ValidationError(
+                f"{path} is the log of another order, {records[0]}; name a new one"
+            )
+        for record in records[1:]:
+            self._again(record)
+        self.seen = self._ladder()
+        if not records:
+            return self._say(own)
+        waiting = {t: [self.rival] for t in self.rival.open}
+        for t in self.own.open:
+            self._say({**self._record(t), "repeated": True})
+            if plan.settings.fills == "simulated":
+                waiting.setdefault(t, []).append(self.own)
+        self.due.extend(
+            _Due(t, int(self.starts[t]) + self.lag, of) for t, of in sorted(waiting.items())
+        )
+        return None
+
+    def _again(self, record: Json) -> None:
+        """Take in a record of an earlier process."""
+        kind, t = record["kind"], record.get("t", -1)
+        if kind in ("child", "book"):
+            self.t = t + 1
+        if kind == "child":
+            self.own.open[t] = _child(record["shares"], record["limit"], record["forced"])
+        elif kind == "book":
+            self._show(t, record)
+            self.signals[t], self.traded = record["signals"], record["traded"]
+            self.rival.open[t] = _child(*record["benchmark"])
+        elif kind in ("fill", "benchmark"):
+            of = self.own if kind == "fill" else self.rival
+            mid = math.nan if record["mid"] is None else record["mid"]
+            of.book(t, record["shares"], record["cost"], mid, record.get("done", True))
+        self.finished |= kind == "end"
+
+
+def _child(shares: float, limit: float | None, forced: float) -> Child:
+    return Child(shares, math.inf if limit is None else limit, forced)

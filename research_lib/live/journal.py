@@ -1,0 +1,95 @@
+"""The log of an order, which is its state: what is written there was done, and nothing else."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from research_lib.config import Json
+from research_lib.errors import ValidationError
+
+
+class Journal:
+    """JSON lines appended to a file and brought to the disk; one process at a time.
+
+    Attributes
+    ----------
+    records : list of mapping
+        Those of earlier processes; a line that one of them did not finish is cut off.
+
+    Raises
+    ------
+    ValidationError
+        Another process writes to the file, or a line is damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "order.jsonl")
+    >>> with Journal(path) as journal:
+    ...     journal.write({"kind": "child", "shares": 100.0, "limit_price": float("nan")})
+    >>> with Journal(path) as journal:
+    ...     journal.records
+    [{'kind': 'child', 'shares': 100.0, 'limit_price': None}]
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        from locket import LockError, lock_file
+
+        self.path = Path(path)
+        self._lock = lock_file(f"{path}.lock", timeout=0)
+        try:
+            self._lock.acquire()
+        except LockError as error:
+            raise ValidationError(f"{path} is in use; end the process that works on it") from error
+        self._file = self.path.open("ab+")
+        self._file.seek(0)
+        content = self._file.read()
+        whole = content.rfind(b"\n") + 1
+        self._file.truncate(whole)
+        try:
+            self.records: list[Json] = [json.loads(one) for one in content[:whole].splitlines()]
+        except ValueError as error:
+            self.close()
+            raise ValidationError(f"{path} is damaged: {error}; move it away") from error
+
+    def write(self, *records: Json, sync: bool = True) -> None:
+        """Append them at once; with `sync` they are on the disk when this returns."""
+        self._file.write(b"".join(line(one).encode() + b"\n" for one in records))
+        self._file.flush()
+        if sync:
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Leave the file to others."""
+        self._file.close()
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self.close()
+
+
+def line(record: Json) -> str:
+    """A record as JSON, numbers to their last bit; what is not finite becomes null."""
+    return json.dumps({name: _plain(value) for name, value in record.items()}, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(one) for one in np.asarray(value).tolist()]
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    return value

@@ -1,0 +1,239 @@
+"""What is decided before the first event: the order, its strategy and what that knows."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from research_lib import studies
+from research_lib.checks import refuse_unknown
+from research_lib.config import Limited, ModelConfig, OptimizerConfig, Record, data_file, limited
+from research_lib.errors import InsufficientDataError, ValidationError
+from research_lib.evaluation import Order, Prior, Strategy, known_elsewhere, planned
+from research_lib.live.guards import Limits
+from research_lib.market import BookSnapshots, QualityPolicy, Session, assess, iter_books, preset
+from research_lib.reporting import Project, RunConfig
+
+BEFORE_NS = (
+    300 * 10**9
+)  # of a session that follows on another: its first book may be the one before
+CHOICES = {"fills": ("simulated", "stdin"), "completion": ("send", "leave")}
+
+
+@dataclass(frozen=True)
+class Settings(Limited):
+    """The section `live` of a configuration.
+
+    Attributes
+    ----------
+    session : str
+        When the session of the order begins, as 2012-06-21 or, of blocks, 2026-01-06T12:00 (UTC);
+        by default that of the recording's first evaluated session.
+    strategy, benchmark : str
+        By the names of `standard_strategies`; the benchmark is worked beside, on the same books, by
+        default the best one known before.
+    fills : "simulated" or "stdin"
+        Met with the book after the latency, or reported.
+    completion : "send" or "leave"
+        In the last interval: all that is left, or at most an even child order.
+    max_age_seconds : float
+        As of `sample_states`, for simulated fills; 0: none.
+    snapshot_url : str
+        Where Binance gives the whole book of the symbol.
+    silence_seconds, max_wait_seconds : float
+        Without a message, after which the feed connects anew; longest time between two attempts.
+    limits : mapping
+        Of `Limits`.
+
+    Examples
+    --------
+    >>> Settings(limits={"stale_seconds": 5}).strategy
+    'adaptive'
+    """
+
+    session: str = ""
+    strategy: str = "adaptive"
+    benchmark: str = ""
+    fills: str = "simulated"
+    completion: str = "send"
+    max_age_seconds: float = limited(0.0, low=0)
+    snapshot_url: str = ""
+    silence_seconds: float = limited(10.0, above=0)
+    max_wait_seconds: float = limited(60.0, above=0)
+    limits: Any = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, known in CHOICES.items():
+            refuse_unknown([self[name]], known, name)
+        object.__setattr__(self, "limits", Limits.from_dict(self.limits or {}))
+
+
+@dataclass(frozen=True, eq=False)
+class Plan(Record):
+    """An order for one session, and the strategy with what it knows, as the strategy notebook has.
+
+    Attributes
+    ----------
+    name, symbol, side : str
+        `name` is the configuration's.
+    order : Order
+    session : Session
+    day : date, or datetime of a block
+    strategy, benchmark : Strategy
+    source : str
+        The sessions that they were fitted on.
+    latency_seconds : float
+    settings : Settings
+
+    Examples
+    --------
+    >>> plan = Plan.load("default")
+    >>> plan.strategy.name, plan.benchmark.name, plan.order.total_shares
+    ('adaptive', 'best benchmark', 20000.0)
+    """
+
+    name: str
+    symbol: str
+    side: str
+    order: Order
+    session: Session
+    day: Any
+    strategy: Strategy
+    benchmark: Strategy
+    source: str
+    latency_seconds: float
+    settings: Settings
+    recording: Any = None
+
+    @classmethod
+    def load(cls, name: str, project: Project | None = None) -> Self:
+        """The plan of notebooks/configs/<name>.yml: parameters of its strategy, section `live`.
+
+        Raises
+        ------
+        ValidationError
+            A configuration without a strategy section, or what is wrong with a setting.
+        InsufficientDataError
+            Fewer sessions before the order's than the configuration fits to.
+        """
+        run = RunConfig.load(name, project)
+        if "strategy" not in run.effective:
+            raise ValidationError(f"{name} has no section strategy; add it to its sections")
+        return cls.of(name, run.effective["strategy"], Settings.from_dict(run.live))
+
+    @classmethod
+    def of(cls, name: str, given: dict[str, Any], settings: Settings) -> Self:
+        """The plan of a strategy notebook's parameters; sessions and draws are as in its cells."""
+        session, cap = Session(given["n_intervals"], **given["session_settings"]), _cap(given)
+        quality, rng = (
+            QualityPolicy(**given["quality_settings"]),
+            np.random.default_rng(given["seed"]),
+        )
+        recording: Any = (given["data_file_name"], given["read_settings"], quality)
+        if recording[0]:
+            path = data_file(recording[0])
+            sessions = studies.Sessions.recorded(path, session, quality, **recording[1])
+        else:
+            market = preset(given["preset_name"], session)
+            drawn = market, given["n_days"], given["n_levels"], rng, quality
+            sessions = studies.Sessions.drawn(*drawn)
+            recording = sessions.books
+        days, fit_days = sessions.books.days(session), given["fit_days"]
+        day = (
+            _day(settings.session, session)
+            if settings.session
+            else days[min(fit_days, len(days) - 1)]
+        )
+        prior, experiment = _known(sessions, given, days, day, rng)
+        order = Order(given["total_shares"], np.full(session.n_intervals, cap))
+        made = {one.name: one for one in experiment.strategies(prior)}
+        usual = "best benchmark" if prior.earlier else studies.SIMPLE[0]
+        names = (settings.strategy, settings.benchmark or usual)
+        refuse_unknown(names, made, "strategy")
+        pair = planned([made[one] for one in names], order)
+        lag = given["latency_seconds"] if sessions.states is not None else 0.0
+        symbol = sessions.books.symbol or given["symbol"]
+        known = (session, day, *pair, prior.source, lag, settings, recording)
+        return cls(name, symbol, given["side"], order, *known)
+
+    @property
+    def id(self) -> str:
+        """The order's, the same at every start."""
+        when = "%Y%m%dT%H%M" if self.session.block else "%Y%m%d"
+        return f"{self.name}-{self.side}-{self.day.strftime(when)}"
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """From when on events are heard, and the session's close, ns UTC."""
+        (opens,), (closes,) = self.session.bounds([self.day])
+        return int(opens) - (BEFORE_NS if self.session.block else 0), int(closes)
+
+    def parts(self, path: str = "") -> Iterator[BookSnapshots]:
+        """The recording from shortly before the order's session on, as the study reads it.
+
+        By default that of the configuration, of which the file at `path` has format and faults.
+        """
+        begin = self.bounds[0]
+        if isinstance(self.recording, BookSnapshots) and not path:
+            yield self.recording
+            return
+        name, reading, quality = self.recording
+        source = path or data_file(name)
+        how = {"session": self.session, **reading}
+        for part in iter_books(source, studies.PART_ROWS, **how):
+            if part.time[-1] >= begin:
+                yield assess(part, self.session, quality)[0]
+
+
+def _cap(given: dict[str, Any]) -> float:
+    ratio = OptimizerConfig.from_dict(given["optimizer_settings"]).max_allocation_ratio
+    return float(ratio * given["total_shares"])
+
+
+def _day(text: str, session: Session) -> Any:
+    """The session that begins with a date, or a block's time (UTC)."""
+    try:
+        stamp = pd.Timestamp(text)
+    except ValueError as error:
+        raise ValidationError(f"session {text!r} is no date, as 2012-06-21") from error
+    return stamp.to_pydatetime() if session.block else stamp.date()
+
+
+def _known(
+    sessions: studies.Sessions, given: dict[str, Any], days: Sequence[Any], day: Any,
+    rng: np.random.Generator,
+) -> tuple[Prior, studies.Experiment]:  # fmt: skip
+    """The prior of a session's order and the experiment, with its forecast, that it is part of."""
+    session, n, n_fit = sessions.session, sessions.session.n_intervals, given["fit_days"]
+    config = ModelConfig.from_dict(given["model_settings"])
+    curve = studies.curve_fit(given["model_type"], given["trade_sizes"], session, config)
+    cap, side = _cap(given) / given["total_shares"], given["side"]
+    how = given["total_shares"], cap, given["objective"], given["urgency"]
+    if not n_fit:
+        names, levels = given["prior_presets"], given["n_levels"]
+        elsewhere = studies.draw_elsewhere(names, session, levels, rng)
+        known = known_elsewhere(sessions.books, elsewhere, session, sides=[side], fit=curve)
+        return known[0].priors[side], studies.Experiment(sessions, known, [], *how)
+    at = sum(one < day for one in days)
+    if at < n_fit:
+        raise InsufficientDataError(f"{at} sessions are known before {day}, {n_fit} are fitted to")
+    last = at - (at - n_fit) % given["refit_days"]  # sessions between two fits share a prior
+    fitted = np.arange((last - n_fit) * n, last * n)
+    source = " to ".join(dict.fromkeys(str(days[k]) for k in (last - n_fit, last - 1)))
+    prior = Prior.from_books(sessions.books.take(fitted), side, session, source, curve)
+    experiment = studies.Experiment(sessions, [], [], *how)
+    if len(days) > n_fit:
+        first = replace(sessions, books=sessions.books.take(np.arange((n_fit + 1) * n)))
+        decided = first.known(curve, fit_days=n_fit)
+        own = {
+            name: given[name]
+            for name in ("borrowed_from", "daily_volume", "urgency", "fee_per_share")
+        }
+        costs = studies.accountings(decided[0], session, side, **own)
+        experiment = studies.Experiment(first, decided, costs, *how)
+        experiment, _ = studies.choose_forecast(experiment, curve, n_fit, given["latency_seconds"])
+        experiment = replace(experiment, sessions=sessions)
+    return prior, experiment

@@ -1,0 +1,67 @@
+"""A recording as a feed: at its own pace, faster, or as fast as it can be worked."""
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from itertools import islice
+
+from research_lib.checks import number
+from research_lib.live.events import Clock, Event, events_of
+from research_lib.market import BookSnapshots
+from research_lib.monitoring import MONITOR
+
+AHEAD = 5_000  # events read ahead, in a thread: a file takes a second to open
+NEAR = 1e-3  # s: what is due sooner is not slept for
+
+
+async def replay_events(
+    parts: Iterable[BookSnapshots], begin: int, end: int, speed: float = math.inf,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> AsyncIterator[Event]:  # fmt: skip
+    """The events of a recording from `begin` to `end` (ns UTC), at last the clock at `end`.
+
+    Nothing is dropped: what is late comes late, and "live: lag" of the monitor says by how much.
+
+    Parameters
+    ----------
+    parts : iterable of BookSnapshots
+        As of `iter_books`.
+    begin, end : int
+    speed : float
+        Times real time; infinite for as fast as possible.
+    pause, clock : callable
+        Sleep and the time, seconds.
+
+    Examples
+    --------
+    >>> size = [[5.0], [5.0]]
+    >>> books = BookSnapshots([10**18, 10**18 + 9], [[99.0]] * 2, size, [[101.0]] * 2, size)
+    >>> async def times():
+    ...     return [one.time - 10**18 async for one in replay_events([books], 10**18, 2 * 10**18)]
+    >>> asyncio.run(times())
+    [0, 9, 1000000000000000000]
+    """
+    number("speed", min(speed, 1e12), above=0)
+    first, began = 0, clock()
+    events = events_of(parts, begin, end)
+
+    def taken() -> list[Event]:
+        return list(islice(events, AHEAD))
+
+    upcoming = asyncio.create_task(asyncio.to_thread(taken))
+    try:
+        while batch := await upcoming:
+            upcoming = asyncio.create_task(asyncio.to_thread(taken))
+            for event in batch:
+                if speed < math.inf:
+                    first = first or event.time
+                    due = began + 1e-9 * (event.time - first) / speed
+                    if due > clock() + NEAR:
+                        await pause(due - clock())
+                    MONITOR.record_timing("live: lag", max(clock() - due, 0.0))
+                yield event
+        yield Clock(end)
+    finally:
+        upcoming.cancel()
