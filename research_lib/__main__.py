@@ -1,4 +1,4 @@
-"""The command line: `python -m research_lib report|verify|convert|bench|health`."""
+"""The command line: `python -m research_lib report|verify|convert|live|bench|health`."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from research_lib import health_check, market, reporting
+from research_lib import health_check, live, market, reporting
 from research_lib.checks import number, refuse_unknown
 from research_lib.config import PROJECT_ROOT, data_folder, parse_yaml
 from research_lib.errors import ResearchError
@@ -39,6 +39,15 @@ COMMANDS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
         "destination": {"help": "a folder, made if it does not exist; read_books reads it back"},
         "--session": {**PAIRS, "help": "its hours: timezone=Asia/Tokyo open=09:00 close=15:30"},
         "--read": {**PAIRS, "help": "an own layout: symbol=XYZ time_unit=ms where='{venue: A}'"},
+    }),
+    "live": ("advise the child orders of one order on a feed, as JSON lines; none is sent", {
+        "config": {"help": "of notebooks/configs/*.yml: its strategy, and settings under `live`"},
+        "--source": {
+            "default": "replay", "metavar": "replay[:FILE]|ws:URL",
+            "help": "a recording (default: the configuration's) or Binance's streams",
+        },
+        "--speed": {"type": float, "default": 1.0, "help": "of a replay (1: real time; inf)"},
+        "--output": {"metavar": "FILE", "default": "", "help": "log and state of the order"},
     }),
     "bench": ("measure speed and memory as `make bench` does, by running benchmarks/", {
         "--output": {"metavar": "FILE", "help": "page to write (default: reports/benchmarks.md)"},
@@ -171,6 +180,12 @@ def _pairs(option: str, texts: Sequence[str]) -> dict[str, Any]:
     pairs = (text.partition("=") for text in texts)
     lines = [f"{n}{is_ and ': '}{json.dumps(v) if n == 'symbol' else v}" for n, is_, v in pairs]
     return parse_yaml("\n".join(lines) or "{}", option)
+
+
+def _live(options: argparse.Namespace) -> int:
+    plan = live.Plan.load(options.config, options.project)
+    live.run_live(plan, options.source, speed=options.speed, output=options.output)
+    return 0
 
 
 def _bench(options: argparse.Namespace) -> int:

@@ -345,6 +345,8 @@ class Engine:
         self.seen = self._ladder()
         if not records:
             return self._say(own)
+        if self.finished:
+            return self.tell(records[-1])
         waiting = {t: [self.rival] for t in self.rival.open}
         for t in self.own.open:
             self._say({**self._record(t), "repeated": True})
