@@ -4,6 +4,7 @@ from research_lib.live.desk import work as work
 from research_lib.live.engine import Engine as Engine
 from research_lib.live.events import Book as Book
 from research_lib.live.events import Clock as Clock
+from research_lib.live.events import Event as Event
 from research_lib.live.events import Gap as Gap
 from research_lib.live.events import Report as Report
 from research_lib.live.events import Trade as Trade

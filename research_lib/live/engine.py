@@ -20,6 +20,7 @@ from research_lib.market import BookSnapshots, Trades
 from research_lib.market.book import LEVELS, side_sign
 from research_lib.monitoring import MONITOR
 
+NOTHING = Child(0.0)
 ROUNDING = 1e-9  # of a child order: of the shares in its reports
 
 
@@ -210,7 +211,9 @@ class Engine:
         self.unsent = not child and t + 1 == len(self.starts)
         row = {name: self.levels[name][t] for name in LEVELS} | {"signals": self.signals[t]}
         known = {"traded": self.traded, "stopped": self.faults, "benchmark": rival}
-        self._say(child, {"kind": "book", "t": t, "time": start, **row, **known})
+        # A write that is cut off never leaves the child order without the book that it came from.
+        known["child"] = self.own.open.get(t, NOTHING)
+        self._say({"kind": "book", "t": t, "time": start, **row, **known}, child)
 
     def _show(self, t: int, book: Json) -> None:
         """Put a book's levels in row t."""
@@ -243,9 +246,11 @@ class Engine:
         """Say which guards stop advice from now on, and which no longer do."""
         limits, at = self.plan.settings.limits, max(self.t - 1, 0)
         opened = int(self.opened[at])
-        faults = limits.faults(self._shown(at), now, opened, late, self.arrival)
-        known = {"gap": self.gap, "clock": self.step}
-        faults |= {name: why for name, why in known.items() if why}
+        faults = {"gap": self.gap}
+        if not self.gap:
+            faults = limits.faults(self._shown(at), now, opened, late, self.arrival)
+        if self.step:
+            faults["clock"] = self.step
         for name in faults.keys() - self.faults.keys():
             self._say({"kind": "stop", "guard": name, "why": faults[name], "time": now}, sync=False)
         for name in self.faults.keys() - faults.keys():
@@ -360,11 +365,12 @@ class Engine:
     def _again(self, record: Json) -> None:
         """Take in a record of an earlier process."""
         kind, t = record["kind"], record.get("t", -1)
-        if kind in ("child", "book"):
-            self.t = t + 1
         if kind == "child":
             self.own.open[t] = _child(record["shares"], record["limit"], record["forced"])
         elif kind == "book":
+            self.t = t + 1
+            if record["child"][0]:
+                self.own.open[t] = _child(*record["child"])
             self._show(t, record)
             self.signals[t], self.traded = record["signals"], record["traded"]
             self.rival.open[t] = _child(*record["benchmark"])

@@ -12,8 +12,9 @@ import numpy as np
 from research_lib import evaluation as ev
 from research_lib import studies
 from research_lib.config import Json, ModelConfig, data_file
+from research_lib.evaluation import Prior, sample_states
 from research_lib.live import Engine, Journal, Plan, Settings, replay_events, work
-from research_lib.market import QualityPolicy, Session
+from research_lib.market import QualityPolicy, Session, preset
 from research_lib.reporting import Project, RunConfig
 
 CALM = {"stale_seconds": 300.0}  # what the recordings' own silences stop nothing with
@@ -79,3 +80,32 @@ class Desk:
 
     def of(self, kind: str) -> list[Json]:
         return [one for one in self.told if one["kind"] == kind]
+
+
+MINUTES, HALF_HOURS = Session(390), Session(13)
+
+
+def synthetic(side: str = "buy", latency: float = 20.0, **settings: Any) -> Plan:
+    """The third of three synthetic days, in half-hours of which every minute is recorded."""
+    market, rng = preset("thin_stock", MINUTES), np.random.default_rng(3)
+    states = market.books(3 * 390, 5, rng, flow=market.flow)
+    books = states.sample(HALF_HOURS)
+    (day,) = books.days(HALF_HOURS)[2:]
+    prior = Prior.from_books(books.take(np.arange(26)), side, HALF_HOURS, "two days")
+    made = {one.name: one for one in ev.standard_strategies(prior, tick=market.tick)}
+    chosen = Settings(**{"limits": {"stale_seconds": 60.0}, **settings})
+    order = ev.Order(4_000.0, np.full(13, 1_000.0))
+    pair = [made[chosen.strategy], made[chosen.benchmark or "TWAP"]]
+    known = (order, HALF_HOURS, day, *ev.planned(pair, order), prior.source, latency, chosen)
+    return Plan("synthetic", states.symbol, side, *known, states)
+
+
+def replayed_by_study(plan: Plan, name: str = "") -> ev.Execution:
+    """`evaluation.run` on the recording of a synthetic plan's day."""
+    books = plan.recording.sample(HALF_HOURS)
+    late = sample_states(plan.recording, HALF_HOURS, plan.latency_seconds)
+    seen, met = (ev.Ladder.of(one, plan.side).by_day(13)[2] for one in (books, late))
+    strategy = plan.benchmark if name == "benchmark" else plan.strategy
+    cap = plan.order.caps[0]
+    total = plan.order.total_shares
+    return ev.run(strategy, met, total, plan.side, max_shares=cap, shown=seen)

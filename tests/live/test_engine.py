@@ -1,0 +1,251 @@
+"""The engine: the study's decisions whatever the pace, one order through any number of deaths."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from live.cases import Desk, replayed_by_study, synthetic
+
+from research_lib.errors import ValidationError
+from research_lib.live import Book, Clock, Engine, Event, Journal, Plan, Report, Trade, events_of
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return synthetic()
+
+
+@pytest.fixture(scope="module")
+def events(plan: Plan) -> list[Event]:
+    begin, end = plan.bounds
+    return [*events_of(plan.parts(), begin, end), Clock(end)]
+
+
+def fed(plan: Plan, folder: Path, events: Sequence[Event | Report]) -> Desk:
+    """A desk that goes on with the journal of a folder; after the events its process ends."""
+    folder.mkdir(exist_ok=True)
+    desk = Desk(plan, folder)
+    for event in events:
+        desk.engine.handle(event)
+    desk.journal.close()
+    return desk
+
+
+# The same decisions
+
+
+@pytest.mark.parametrize("strategy", ["adaptive", "static optimal", "VWAP"])
+@pytest.mark.parametrize("side", ["buy", "sell"])
+def test_decisions_and_fills_are_the_studys(strategy: str, side: str, tmp_path: Path) -> None:
+    plan = synthetic(side, strategy=strategy)
+    desk = Desk(plan, tmp_path).replayed()
+    for name, worked in (("own", desk.engine.own), ("benchmark", desk.engine.rival)):
+        done = replayed_by_study(plan, name)
+        assert np.array_equal(worked.filled, done.filled)
+        assert np.array_equal(worked.cost, done.cost_by_interval)
+    assert desk.engine.own.filled.sum() == pytest.approx(4_000.0, rel=1e-12)  # sums of 13
+
+
+@pytest.mark.parametrize("speed", [1.0, 1e4])
+def test_the_pace_changes_no_decision(
+    plan: Plan, events: list[Event], speed: float, tmp_path: Path
+) -> None:
+    """At a pace the feed sleeps up to the time of an event; here a clock that jumps there."""
+    now, slept = [0.0], []
+
+    async def pause(seconds: float) -> None:
+        now[0] += seconds
+        slept.append(seconds)
+
+    paced = Desk(plan, tmp_path).replayed(speed, pause=pause, clock=lambda: now[0])
+    done = replayed_by_study(plan)
+    assert np.array_equal(paced.engine.own.filled, done.filled)
+    # From the first to the last event but the closing; nobody sleeps for less than a millisecond.
+    span = 1e-9 * (events[-2].time - events[0].time)
+    assert sum(slept) == pytest.approx(span / speed, abs=2e-3)
+
+
+@pytest.mark.parametrize("t", [1, 6, 12])
+def test_no_child_order_knows_its_future(
+    plan: Plan, events: list[Event], t: int, tmp_path: Path
+) -> None:
+    start = plan.session.starts([plan.day])[0, t]
+
+    def changed(event: Event) -> Event:
+        if event.time <= start or isinstance(event, Clock):
+            return event
+        if isinstance(event, Trade):
+            return event._replace(size=7 * event.size, aggressor=-event.aggressor)
+        assert isinstance(event, Book)
+        return event._replace(ask_size=event.ask_size[::-1] * 3, bid_size=event.bid_size * 2)
+
+    desks = [
+        fed(plan, tmp_path / "one", events),
+        fed(plan, tmp_path / "other", [changed(event) for event in events]),
+    ]
+    told = [[(c["id"], c["shares"], c["limit_price"]) for c in one.of("child")] for one in desks]
+    early = sum(one["t"] <= t for one in desks[0].of("child"))
+    assert early
+    assert told[0][:early] == told[1][:early]
+    assert told[0] != told[1] or t == 12
+
+
+# One order through any number of deaths
+
+
+@pytest.mark.parametrize("deaths", [1, 5, 20])
+def test_killed_after_any_event_it_goes_on_with_the_same_order(
+    plan: Plan, events: list[Event], deaths: int, tmp_path: Path
+) -> None:
+    """A process that is started again hears the recording from its start."""
+    moments = np.sort(np.random.default_rng(deaths).integers(0, len(events), deaths))
+    desks = [fed(plan, tmp_path, events[:moment]) for moment in [*moments, len(events)]]
+    done = replayed_by_study(plan)
+    assert np.array_equal(desks[-1].engine.own.filled, done.filled)
+    assert np.array_equal(
+        desks[-1].engine.rival.cost, replayed_by_study(plan, "benchmark").cost_by_interval
+    )
+    told = [one for desk in desks for one in desk.of("child")]
+    shares = {one["id"]: one["shares"] for one in told}
+    assert [one["shares"] for one in told] == [shares[one["id"]] for one in told]
+    assert sum(shares.values()) == pytest.approx(4_000.0, rel=1e-12)
+
+
+def test_a_child_order_not_known_to_be_filled_is_repeated_under_its_id(
+    events: list[Event], tmp_path: Path
+) -> None:
+    slow = synthetic(latency=1_000.0)
+    first = Desk(slow, tmp_path)
+    heard_until(first, events, 1)
+    first.journal.close()
+    (sent,) = first.of("child")
+    (repeated,) = fed(slow, tmp_path, []).of("child")
+    assert repeated.pop("repeated")
+    assert {**sent, "time": 0} == {**repeated, "time": 0}
+    assert fed(slow, tmp_path, events).of("end")
+    assert not fed(slow, tmp_path, []).of("child")
+
+
+def test_a_line_that_a_dying_process_did_not_finish_is_cut_off(
+    plan: Plan, events: list[Event], tmp_path: Path
+) -> None:
+    """Wherever it was cut: the same order, no child order under two ids or of two sizes."""
+    whole = fed(plan, tmp_path / "whole", events)
+    path = tmp_path / "whole" / f"{plan.id}.jsonl"
+    content = path.read_bytes()
+    for number, cut in enumerate(np.random.default_rng(1).integers(300, len(content), 12)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / path.name).write_bytes(content[:cut])
+        again = fed(plan, folder, events)
+        assert np.array_equal(again.engine.own.filled, whole.engine.own.filled)
+        told = [json.loads(one) for one in (folder / path.name).read_text().splitlines()]
+        children = {(one["id"], one["shares"]) for one in told if one["kind"] == "child"}
+        assert len({name for name, _ in children}) == len(children)
+
+
+def test_the_log_of_another_order_is_refused(plan: Plan, tmp_path: Path) -> None:
+    fed(plan, tmp_path, [])
+    path = tmp_path / f"{plan.id}.jsonl"
+    other = replace(plan, order=plan.order._replace(total_shares=5.0))
+    with Journal(path) as journal, pytest.raises(ValidationError, match="another order"):
+        Engine(other, journal)
+
+
+def test_two_processes_do_not_share_a_log(plan: Plan, tmp_path: Path) -> None:
+    with Journal(tmp_path / "a"), pytest.raises(ValidationError, match="in use"):
+        Journal(tmp_path / "a")
+    Journal(tmp_path / "a").close()
+
+
+def test_a_damaged_log_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("{}\nno JSON\n{}\n")
+    with pytest.raises(ValidationError, match="damaged"):
+        Journal(tmp_path / "a")
+
+
+def test_a_latency_as_long_as_an_interval_is_refused(plan: Plan, tmp_path: Path) -> None:
+    with (
+        Journal(tmp_path / "a") as journal,
+        pytest.raises(ValidationError, match="latency_seconds"),
+    ):
+        Engine(replace(plan, latency_seconds=1800.0), journal)
+
+
+# What the desk reports
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    one = Desk(synthetic(fills="stdin", strategy="TWAP"), tmp_path)
+    yield one
+    one.journal.close()
+
+
+def shares_of(desk: Desk) -> list[float]:
+    return [round(one["shares"], 6) for one in desk.of("child")]
+
+
+def heard_until(desk: Desk, events: list[Event], n_children: int) -> None:
+    """The next events, until so many child orders were told."""
+    for event in events:
+        if event.time > desk.engine.now or not desk.engine.now:
+            desk.engine.handle(event)
+        if len(desk.of("child")) == n_children:
+            return
+
+
+def test_reported_fills_are_what_is_done(desk: Desk, events: list[Event]) -> None:
+    """Of 13 even child orders of 307.69 the first fills a hundred in two parts, the rest is carried."""
+    heard_until(desk, events, 1)
+    (child,) = desk.of("child")
+    for shares, done in ((40.0, False), (100.0, True)):
+        desk.engine.handle(Report(child["id"], shares, 50.0, done))
+    heard_until(desk, events, 2)
+    assert shares_of(desk) == [round(4000 / 13, 6), round(2 * 4000 / 13 - 100, 6)]
+    assert desk.engine.progress()["left"] == 3_900.0
+
+
+def test_a_child_order_without_an_answer_counts_as_filled(desk: Desk, events: list[Event]) -> None:
+    for event in events:
+        desk.engine.handle(event)
+    assert sum(shares_of(desk)) == pytest.approx(4_000.0, rel=1e-6)
+    (end,) = desk.of("end")
+    assert end["left"] == 4_000.0
+    assert len(end["open"]) == 13
+
+
+@pytest.mark.parametrize(
+    ("shares", "price", "own"),
+    [
+        (1e9, 50.0, True),
+        (-1.0, 50.0, True),
+        (np.nan, 50.0, True),
+        (5.0, np.nan, True),
+        (5.0, 50.0, False),
+    ],
+)
+def test_a_report_that_cannot_be_true_is_refused_and_said(
+    desk: Desk, events: list[Event], shares: float, price: float, own: bool
+) -> None:
+    heard_until(desk, events, 1)
+    name = desk.of("child")[0]["id"] if own else "another-0000"
+    desk.engine.handle(Report(name, shares, price, done=True))
+    assert len(desk.of("refused")) == desk.engine.counts["refused"] == 1
+    assert not desk.of("fill")
+
+
+def test_a_child_order_that_was_answered_is_not_filled_again(
+    desk: Desk, events: list[Event]
+) -> None:
+    heard_until(desk, events, 1)
+    report = Report(desk.of("child")[0]["id"], 10.0, 50.0, done=True)
+    for _ in range(2):
+        desk.engine.handle(report)
+    assert desk.engine.own.filled.sum() == 10.0
+    assert len(desk.of("refused")) == 1

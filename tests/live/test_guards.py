@@ -1,0 +1,192 @@
+"""Each guard stops advice, says so, and lets it go on when all is in order again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from live.cases import HALF_HOURS, Desk, synthetic
+
+from research_lib.errors import ValidationError
+from research_lib.live import Book, Clock, Gap, Limits, Settings, Trade
+
+SECOND, HALF_HOUR = 10**9, 1800 * 10**9
+BASE = synthetic(strategy="TWAP", latency=0.0)
+OPEN = int(HALF_HOURS.starts([BASE.day])[0, 0])
+EVEN = 4_000.0 / 13
+
+
+def book(seconds: float, bid: float = 49.99, ask: float = 50.01) -> Book:
+    size = np.array([9_000.0])
+    return Book(OPEN + round(seconds * SECOND), np.array([bid]), size, np.array([ask]), size)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Any]:
+    """Starts a desk that works a TWAP in half-hours, with its first child order sent."""
+    desks: list[Desk] = []
+
+    def started(limits: dict[str, float] | None = None, **settings: Any) -> Desk:
+        how = {"clock_step_seconds": 1e6, **(limits or {})}
+        plan = synthetic(strategy="TWAP", latency=0.0, limits=how, **settings)
+        desks.append(Desk(plan, tmp_path))
+        hear(desks[0], book(0), book(1))
+        return desks[0]
+
+    yield started
+    for one in desks:
+        one.journal.close()
+
+
+def hear(desk: Desk, *events: Any) -> None:
+    for event in events:
+        desk.engine.handle(event)
+
+
+def advised(desk: Desk) -> list[int]:
+    return [one["t"] for one in desk.of("child")]
+
+
+def stops(desk: Desk) -> list[tuple[str, str]]:
+    told = [one for one in desk.told if one["kind"] in ("stop", "resume")]
+    return [(one["kind"], one["guard"]) for one in told]
+
+
+def at(interval: int, seconds: float) -> float:
+    return 1800.0 * interval + seconds
+
+
+def test_in_order_every_interval_is_advised(start: Any) -> None:
+    desk = start()
+    hear(desk, *(book(at(t, s)) for t in range(1, 13) for s in (-1, 1)))
+    assert advised(desk) == list(range(13))
+    assert stops(desk) == []
+    assert [one["shares"] for one in desk.of("child")] == pytest.approx([EVEN] * 13)
+
+
+FAULTS = {
+    "stale": ([book(at(1, -61)), book(at(1, 1))], {}),
+    "crossed": ([book(at(1, -1), bid=50.02), book(at(1, 1))], {}),
+    "band": ([book(at(1, -1), bid=65.0, ask=65.02), book(at(1, 1))], {}),
+    "gap": ([book(at(1, -2)), Gap(OPEN + HALF_HOUR - SECOND, "lost"), book(at(1, 1))], {}),
+    "clock": ([book(at(1, -500)), book(at(1, 1)), book(at(1, 2))], {"clock_step_seconds": 500.0, "stale_seconds": 1e4}),
+    "late": ([book(at(1, -1)), book(at(1, 61))], {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("guard", FAULTS)
+def test_a_fault_stops_advice_and_says_so_until_it_is_mended(guard: str, start: Any) -> None:
+    """The share that was not sent is in the next child order, which the schedule carries on."""
+    events, limits = FAULTS[guard]
+    desk = start(limits)
+    hear(desk, *events)
+    assert advised(desk) == [0]
+    assert stops(desk) == [("stop", guard), ("resume", guard)]
+    hear(desk, book(at(2, -1)), book(at(2, 1)))
+    assert advised(desk) == [0, 2]
+    assert desk.of("child")[-1]["shares"] == pytest.approx(2 * EVEN)
+
+
+def test_a_clock_that_runs_back_stops_advice_until_it_has_caught_up(start: Any) -> None:
+    desk = start()
+    hear(desk, book(at(1, -1)), book(at(1, -4)))
+    assert stops(desk) == [("stop", "clock")]
+    hear(desk, book(at(1, -1.5)), book(at(1, 1)))
+    assert stops(desk) == [("stop", "clock"), ("resume", "clock")]
+    assert advised(desk) == [0, 1]
+
+
+def test_silence_is_noticed_by_the_clock_alone(start: Any) -> None:
+    desk = start()
+    hear(desk, Clock(OPEN + 62 * SECOND))
+    assert stops(desk) == [("stop", "stale")]
+
+
+def test_without_a_book_since_the_open_nothing_is_advised(tmp_path: Path) -> None:
+    desk = Desk(synthetic(strategy="TWAP", latency=0.0), tmp_path)
+    hear(desk, Clock(OPEN + HALF_HOUR + SECOND))
+    desk.journal.close()
+    assert advised(desk) == []
+    assert ("stop", "stale") in stops(desk)
+
+
+def test_a_book_of_before_the_session_is_not_used(tmp_path: Path) -> None:
+    desk = Desk(synthetic(strategy="TWAP", latency=0.0), tmp_path)
+    hear(desk, book(-1), book(1))
+    desk.journal.close()
+    assert np.isnan(desk.engine.seen.mid[0])
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [({"max_child_shares": 100.0}, [100.0, 100.0]), ({"max_participation": 0.1}, [400.0])],
+)
+def test_no_child_order_is_larger_than_the_limits(
+    limits: dict[str, float], told: list[float], start: Any
+) -> None:
+    """A tenth of the 4,000 shares that the market has traded, which was nothing at the start."""
+    desk = start(limits)
+    trade = Trade(OPEN + 60 * SECOND, 50.0, 4_000.0, 1)
+    hear(desk, trade, book(at(1, -1)), book(at(1, 1)))
+    assert [one["shares"] for one in desk.of("child")] == pytest.approx(told)
+    assert [one["most"] for one in desk.of("limit")] == pytest.approx(
+        [100.0] * 2 if len(told) > 1 else [0.0, 400.0]
+    )
+
+
+# At the deadline
+
+
+def test_the_last_interval_sends_what_is_left(start: Any) -> None:
+    desk = start()
+    hear(desk, book(at(12, -1)), book(at(12, 1)))
+    assert desk.of("child")[-1]["shares"] == 1_000.0  # the cap
+
+
+def test_or_leaves_all_but_an_even_child_order(start: Any) -> None:
+    desk = start(completion="leave")
+    hear(desk, book(at(12, -1)), book(at(12, 1)), Clock(OPEN + 13 * HALF_HOUR))
+    assert desk.of("child")[-1]["shares"] == pytest.approx(EVEN)
+    (end,) = desk.of("end")
+    assert end["left"] == pytest.approx(4_000.0 - 13 * EVEN + 11 * EVEN)
+
+
+def test_what_was_stopped_at_the_last_start_is_sent_when_it_is_mended(start: Any) -> None:
+    desk = start()
+    hear(desk, book(at(12, -1), bid=50.02), book(at(12, 1), bid=50.02))
+    assert advised(desk) == [0]
+    hear(desk, book(at(12, 2)), book(at(12, 3)))
+    assert advised(desk) == [0, 12]
+    assert desk.of("fill")[-1]["shares"] == 1_000.0
+
+
+def test_after_the_close_nothing_is_advised(start: Any) -> None:
+    desk = start()
+    hear(desk, book(at(12, -1), bid=50.02), book(at(12, 1), bid=50.02), book(at(13, 1)))
+    assert advised(desk) == [0]
+    assert desk.engine.finished
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"stale_seconds": 0.0}, {"price_band": -1.0}, {"max_participation": 2.0}, {"stale": 5.0}],
+)
+def test_a_limit_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        Settings(limits=wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"fills": "real"}, {"completion": "wait"}, {"speed": 1.0}])
+def test_a_setting_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        Settings(**wrong)
+
+
+def test_limits_have_numbers_by_default() -> None:
+    assert Settings().limits == Limits()
