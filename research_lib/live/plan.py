@@ -1,7 +1,7 @@
 """What is decided before the first event: the order, its strategy and what that knows."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -87,6 +87,9 @@ class Plan(Record):
         The sessions that they were fitted on.
     latency_seconds : float
     settings : Settings
+    recording : path or BookSnapshots
+    reading, quality
+        Options of `read_books` and the policy for doubtful states of a recording.
 
     Examples
     --------
@@ -107,6 +110,8 @@ class Plan(Record):
     latency_seconds: float
     settings: Settings
     recording: Any = None
+    reading: Any = field(default_factory=dict)
+    quality: QualityPolicy | None = None
 
     @classmethod
     def load(cls, name: str, project: Project | None = None) -> Self:
@@ -132,10 +137,10 @@ class Plan(Record):
             QualityPolicy(**given["quality_settings"]),
             np.random.default_rng(given["seed"]),
         )
-        recording: Any = (given["data_file_name"], given["read_settings"], quality)
-        if recording[0]:
-            path = data_file(recording[0])
-            sessions = studies.Sessions.recorded(path, session, quality, **recording[1])
+        recording: Any = given["data_file_name"]
+        if recording:
+            recording, reading = data_file(recording), given["read_settings"]
+            sessions = studies.Sessions.recorded(recording, session, quality, **reading)
         else:
             market = preset(given["preset_name"], session)
             drawn = market, given["n_days"], given["n_levels"], rng, quality
@@ -157,6 +162,7 @@ class Plan(Record):
         lag = given["latency_seconds"] if sessions.states is not None else 0.0
         symbol = sessions.books.symbol or given["symbol"]
         known = (session, day, *pair, prior.source, lag, settings, recording)
+        known += (given["read_settings"], quality)
         return cls(name, symbol, given["side"], order, *known)
 
     @property
@@ -180,12 +186,10 @@ class Plan(Record):
         if isinstance(self.recording, BookSnapshots) and not path:
             yield self.recording
             return
-        name, reading, quality = self.recording
-        source = path or data_file(name)
-        how = {"session": self.session, **reading}
-        for part in iter_books(source, studies.PART_ROWS, **how):
+        how = {"session": self.session, **self.reading}
+        for part in iter_books(path or self.recording, studies.PART_ROWS, **how):
             if part.time[-1] >= begin:
-                yield assess(part, self.session, quality)[0]
+                yield assess(part, self.session, self.quality)[0]
 
 
 def _cap(given: dict[str, Any]) -> float:

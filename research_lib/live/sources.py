@@ -3,8 +3,8 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from itertools import islice
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from itertools import chain, islice
 
 from research_lib.checks import number
 from research_lib.live.events import Clock, Event, events_of
@@ -12,7 +12,23 @@ from research_lib.market import BookSnapshots
 from research_lib.monitoring import MONITOR
 
 AHEAD = 5_000  # events read ahead, in a thread: a file takes a second to open
+TICK_NS = 10**9
 NEAR = 1e-3  # s: what is due sooner is not slept for
+
+
+def ticking(events: Iterable[Event]) -> Iterator[Event]:
+    """The events, and the clock every second between two of them.
+
+    Examples
+    --------
+    >>> [one.time for one in ticking([Clock(0), Clock(2 * 10**9)])]
+    [0, 1000000000, 2000000000]
+    """
+    last = 0
+    for event in events:
+        yield from map(Clock, range((last or event.time) + TICK_NS, event.time, TICK_NS))
+        yield event
+        last = event.time
 
 
 async def replay_events(
@@ -20,7 +36,7 @@ async def replay_events(
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Event]:  # fmt: skip
-    """The events of a recording from `begin` to `end` (ns UTC), at last the clock at `end`.
+    """The events of a recording from `begin` to `end` (ns UTC), and the clock of every second.
 
     Nothing is dropped: what is late comes late, and "live: lag" of the monitor says by how much.
 
@@ -38,14 +54,14 @@ async def replay_events(
     --------
     >>> size = [[5.0], [5.0]]
     >>> books = BookSnapshots([10**18, 10**18 + 9], [[99.0]] * 2, size, [[101.0]] * 2, size)
-    >>> async def times():
-    ...     return [one.time - 10**18 async for one in replay_events([books], 10**18, 2 * 10**18)]
-    >>> asyncio.run(times())
-    [0, 9, 1000000000000000000]
+    >>> async def times(begin, end):
+    ...     return [one.time - begin async for one in replay_events([books], begin, end)]
+    >>> asyncio.run(times(10**18, 10**18 + 10**9))
+    [0, 9, 1000000000]
     """
     number("speed", min(speed, 1e12), above=0)
     first, began = 0, clock()
-    events = events_of(parts, begin, end)
+    events = ticking(chain(events_of(parts, begin, end), [Clock(end)]))
 
     def taken() -> list[Event]:
         return list(islice(events, AHEAD))
@@ -62,6 +78,5 @@ async def replay_events(
                         await pause(due - clock())
                     MONITOR.record_timing("live: lag", max(clock() - due, 0.0))
                 yield event
-        yield Clock(end)
     finally:
         upcoming.cancel()

@@ -65,8 +65,8 @@ def test_the_pace_changes_no_decision(
     paced = Desk(plan, tmp_path).replayed(speed, pause=pause, clock=lambda: now[0])
     done = replayed_by_study(plan)
     assert np.array_equal(paced.engine.own.filled, done.filled)
-    # From the first to the last event but the closing; nobody sleeps for less than a millisecond.
-    span = 1e-9 * (events[-2].time - events[0].time)
+    # From the first event to the close; nobody sleeps for less than a millisecond.
+    span = 1e-9 * (events[-1].time - events[0].time)
     assert sum(slept) == pytest.approx(span / speed, abs=2e-3)
 
 

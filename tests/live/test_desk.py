@@ -1,0 +1,181 @@
+"""The desk around the engine: its command, reports on a pipe, status, sources."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from helpers import real_data
+from live.cases import Desk, of_plan, parameters, plan_of, study, synthetic
+from live.venue import Venue, recorded
+
+from research_lib.__main__ import main
+from research_lib.config import Json
+from research_lib.errors import ValidationError
+from research_lib.live import BinanceFeed, Event, Plan, events_of, work
+from research_lib.reporting import Project
+
+SPOT_ETH = "binance_raw_stream/spot_ethusdt_20240808.jsonl.gz"
+TINY = {
+    "title": "tiny", "sections": ["strategy"],
+    "strategy": {"n_intervals": 13, "n_days": 4, "fit_days": 2, "total_shares": 2_000.0,
+                 "optimizer_settings": {"max_allocation_ratio": 0.3}},
+}  # fmt: skip
+FAULTS = ["drop", "skip", "garbage", "twice", "drop", "skip"]
+
+
+def project(folder: Path, **live: object) -> Project:
+    """With one configuration, tiny."""
+    content = yaml.safe_dump({**TINY, "live": live})
+    (folder / "tiny.yml").write_text(content)
+    return Project(configurations=folder)
+
+
+def lines(text: str) -> list[Json]:
+    return [json.loads(one) for one in text.splitlines()]
+
+
+def test_the_command_works_an_order_and_goes_on_with_its_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "order.jsonl"
+    asked = ["live", "tiny", "--speed", "inf", "--output", str(log)]
+    assert main(asked, project(tmp_path)) == 0
+    told = lines(capsys.readouterr().out)
+    assert {one["kind"] for one in told} >= {"order", "child", "fill", "end"}
+    assert told[-1]["left"] == pytest.approx(0.0, abs=1e-8)
+    written = lines(log.read_text())
+    assert [one for one in written if one["kind"] not in ("book", "benchmark")] == told
+    assert main(asked, project(tmp_path)) == 0
+    assert lines(capsys.readouterr().out) == told[-1:]
+    assert lines(log.read_text()) == written
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("tape", "must be replay"),
+        ("ws:ws://127.0.0.1:1", "snapshot_url"),
+        ("replay:none.csv", "none.csv"),
+    ],
+)
+def test_a_source_that_cannot_be_is_one_line(
+    source: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["live", "tiny", "--source", source, "--output", str(tmp_path / "log")]
+    assert main(asked, project(tmp_path)) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_a_misspelt_setting_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["live", "tiny"], project(tmp_path, strateggy="adaptive")) == 2
+    assert "did you mean 'strategy'" in capsys.readouterr().err
+
+
+def test_a_plan_names_the_sessions_it_lacks(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="2 are fitted to"):
+        Plan.load("tiny", project(tmp_path, session="2000-01-03"))
+
+
+def test_reports_on_a_pipe_are_the_fills(tmp_path: Path) -> None:
+    """The feed waits for each answer: the first child order is filled in half, the next as a whole."""
+    plan = synthetic(fills="stdin", strategy="TWAP")
+    desk, (read, write) = Desk(plan, tmp_path), os.pipe()
+
+    async def events() -> AsyncIterator[Event]:
+        for event in events_of(plan.parts(), *plan.bounds):
+            yield event
+            if len(children := desk.of("child")) > len(desk.of("fill")):
+                share = 0.5 if len(children) == 1 else 1.0
+                filled = {"shares": share * children[-1]["shares"], "price": 50.0, "done": True}
+                text = json.dumps({"id": children[-1]["id"], **filled})
+                os.write(write, f"no report\n{text}\n".encode())
+                while len(desk.of("fill")) < len(children):
+                    await asyncio.sleep(0)
+
+    with os.fdopen(read) as reports:
+        asyncio.run(work(desk.engine, events(), reports=reports))
+    os.close(write)
+    desk.journal.close()
+    filled = desk.engine.own.filled
+    assert filled[:2] == pytest.approx([2_000 / 13, 6_000 / 13])
+    assert filled.sum() == pytest.approx(4_000.0)
+    assert desk.engine.counts["refused"] == 13
+
+
+def test_the_status_is_told_once_a_minute(tmp_path: Path) -> None:
+    plan, told, now = synthetic(), list[Json](), [0.0]
+    desk = Desk(plan, tmp_path)
+
+    def clock() -> float:
+        now[0] += 1.0  # each event a second
+        return now[0]
+
+    async def events() -> AsyncIterator[Event]:
+        for event in list(events_of(plan.parts(), *plan.bounds))[:300]:
+            yield event
+
+    asyncio.run(work(desk.engine, events(), tell=told.append, clock=clock))
+    desk.journal.close()
+    assert [one["kind"] for one in told] == ["status"] * 5
+    assert sum(told[-1]["events"].values()) == 300
+    assert {"memory_mb", "feed", "seconds", "left", "stopped"} <= told[-1].keys()
+
+
+def test_an_order_waits_for_a_book_that_is_not_too_old(tmp_path: Path) -> None:
+    """A book a minute: 20 s after the start it is too old, and the order meets that of the minute after."""
+    plan = synthetic(max_age_seconds=5.0, strategy="TWAP")
+    desk = Desk(plan, tmp_path).replayed()
+    later = Desk(
+        replace(synthetic(strategy="TWAP"), latency_seconds=60.0), tmp_path / ".."
+    ).replayed()
+    assert np.array_equal(desk.engine.own.cost, later.engine.own.cost)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("faults", [[], FAULTS])
+def test_over_the_wire_it_is_the_same_order(faults: list[str], tmp_path: Path) -> None:
+    """A minute of ETH in twelve intervals: without faults bit for bit the study's."""
+    given = parameters(
+        "btc", data_file_name=SPOT_ETH, n_intervals=12, session_settings={"block": "1min"},
+        fit_days=2, read_settings={}, quality_settings={}, trade_sizes=[0.1, 0.5, 1.0, 5.0],
+        total_shares=5.0, latency_seconds=0.5,
+        optimizer_settings={"default_solver": "auto", "max_allocation_ratio": 0.3},
+    )  # fmt: skip
+    snapshot, messages = recorded(real_data(SPOT_ETH))
+    plan = plan_of("eth", given)
+    begin, end = (one // 10**6 for one in plan.bounds)
+    depth = [
+        k for k, one in enumerate(messages) if one["e"] == "depthUpdate" and begin < one["E"] < end
+    ]
+    moments = dict(zip(depth[40 :: len(depth) // 6], faults, strict=False))
+    desk = Desk(plan, tmp_path)
+
+    async def listen() -> None:
+        async def pause(seconds: float) -> None: ...
+
+        venue = Venue(snapshot, messages, moments)
+        async with venue.open() as (url, book_url):
+            feed = BinanceFeed(url, book_url, tick_seconds=3600.0, pause=pause)
+            await work(desk.engine, feed.events())
+
+    asyncio.run(listen())
+    desk.journal.close()
+    assert desk.engine.own.filled.sum() == pytest.approx(5.0, rel=1e-12)
+    children = desk.of("child")
+    assert len({one["id"] for one in children}) == len(children)
+    if faults:
+        assert {one["guard"] for one in desk.of("stop")} == {"gap"}
+    else:
+        done = of_plan(study(given), plan, "adaptive")
+        assert np.array_equal(desk.engine.own.filled, done.filled)
+        assert np.array_equal(desk.engine.own.cost, done.cost_by_interval)
