@@ -49,6 +49,7 @@ class Venue:
     ) -> None:
         self.messages, self.at = list(messages), 0
         self.faults, self.asked, self.owed = dict(faults or {}), asyncio.Event(), 0
+        self.silent = False
         self.last = snapshot["lastUpdateId"]
         self.sides = {s: {p: q for p, q in snapshot[n]} for s, n in (("b", "bids"), ("a", "asks"))}
 
@@ -71,6 +72,7 @@ class Venue:
 
     async def _stream(self, connection: ServerConnection) -> None:
         self.owed = 1  # depth messages until the client asks for the book
+        self.silent = False
         try:
             while self.at < len(self.messages):
                 fault = self.faults.pop(self.at, "")
@@ -84,6 +86,7 @@ class Venue:
                 elif fault == "skip":
                     self.owed = 2  # the first of these shows the gap
                 elif fault == "silence":
+                    self.silent = True
                     await connection.wait_closed()
                     return
                 else:
