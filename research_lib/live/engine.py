@@ -17,10 +17,12 @@ from research_lib.live.events import Book, Event, Gap, Report, Trade
 from research_lib.live.journal import Journal
 from research_lib.live.plan import Plan
 from research_lib.market import BookSnapshots, Trades
-from research_lib.market.book import LEVELS, side_sign
+from research_lib.market.book import LEVELS, side_sign, unchecked
 from research_lib.monitoring import MONITOR
 
 NOTHING = Child(0.0)
+_NO_BOOK: Any = {name: np.zeros((1, 1)) for name in LEVELS}
+_WIDE = ("premium", "size")  # of a ladder: by level
 ROUNDING = 1e-9  # of a child order: of the shares in its reports
 
 
@@ -73,6 +75,11 @@ class _Due(NamedTuple):
     of: list[Worked]
 
 
+def _row(book: Book | None) -> Any:
+    """Levels of a book, (1, L), which are empty where there is none."""
+    return _NO_BOOK if book is None else {name: getattr(book, name)[None] for name in LEVELS}
+
+
 class Engine:
     """A state machine: events in; child orders, fills, stops and the end out.
 
@@ -119,8 +126,12 @@ class Engine:
         self.book: Book | None = None
         self.gap, self.step, self.faults = "", "", dict[str, str]()
         self.trades, self.due = list[Trade](), deque[_Due]()
-        self.levels: dict[str, Any] = {name: np.zeros((n, 1)) for name in LEVELS}
-        self.signals = np.zeros((n, 4))
+        self.sampled = BookSnapshots(
+            self.starts[:0], **{k: v[:0] for k, v in _NO_BOOK.items()}
+        )  # for the last start
+        blank, none = np.zeros(n), np.zeros((n, 1))
+        shown = (blank.astype(np.int64), np.full(n, np.nan), blank, none, none.copy())
+        self.seen = Ladder(plan.side, self.starts, *shown, np.zeros((n, 4)), plan.symbol)
         self._restore()
 
     def handle(self, event: Event | Report) -> None:
@@ -200,47 +211,37 @@ class Engine:
     def _decide(self, start: int, now: int) -> None:
         """Sample the book at the start of interval t and advise its child order."""
         t, self.t = self.t, self.t + 1
-        if (book := self._shown(t)) is not None:
-            self._show(t, book._asdict())
-        self._sample(t)
+        columns = zip(*self.trades, strict=True) if self.trades else ((), (), (), ())
+        trades: Any = [np.array(one, kind) for one, kind in zip(columns, "qddq", strict=True)]
+        self._sample(t, _row(self._shown(t)), Trades(*trades))
+        gone = [one.size for one in self.trades if one.time < start]
+        self.traded, self.trades = self.traded + sum(gone), self.trades[len(gone) :]
         self._look(start, (now - start) / 1e9)
         rival = self.rival.strategy.child(t, self.rival.committed(t), self.seen, self.plan.order)
         self.rival.open[t] = rival
         self.due.append(_Due(t, start + self.lag, [self.rival]))
         child = {} if self.faults else self._child(t, start)
         self.unsent = not child and t + 1 == len(self.starts)
-        row = {name: self.levels[name][t] for name in LEVELS} | {"signals": self.signals[t]}
+        row = {name: self.sampled[name][0] for name in LEVELS} | {"signals": self.seen.signals[t]}
         known = {"traded": self.traded, "stopped": self.faults, "benchmark": rival}
         # A write that is cut off never leaves the child order without the book that it came from.
         known["child"] = self.own.open.get(t, NOTHING)
         self._say({"kind": "book", "t": t, "time": start, **row, **known}, child)
 
-    def _show(self, t: int, book: Json) -> None:
-        """Put a book's levels in row t."""
-        for name, levels in self.levels.items():
-            own = np.array(book[name], float)
-            if (more := len(own) - levels.shape[1]) > 0:
-                self.levels[name] = np.pad(levels, ((0, 0), (0, more)))
-            self.levels[name][t, : len(own)] = own
-
-    def _sample(self, t: int) -> None:
-        """The day up to interval t as the strategies see it: later rows are empty."""
-        first, side = max(t - 1, 0), self.plan.side
-        pair: Any = {name: levels[first : t + 1] for name, levels in self.levels.items()}
-        columns = zip(*self.trades, strict=True) if self.trades else ((), (), (), ())
-        given: Any = [np.array(one, kind) for one, kind in zip(columns, "qddq", strict=True)]
-        trades = Trades(*given)
-        two = BookSnapshots(self.starts[first : t + 1], trades=trades, **pair)
-        self.signals[t] = Ladder.shown(two, side).signals[-1]
-        gone = [one.size for one in self.trades if one.time < self.starts[t]]
-        self.traded, self.trades = self.traded + sum(gone), self.trades[len(gone) :]
-        self.seen = self._ladder()
-
-    def _ladder(self) -> Ladder:
-        shown = Ladder.shown(BookSnapshots(self.starts, **self.levels), self.plan.side)
-        mids = shown.mid[np.isfinite(shown.mid)]
-        self.arrival = float(mids[0]) if len(mids) else math.nan
-        return replace(shown, signals=self.signals)
+    def _sample(self, t: int, row: Any, trades: Trades | None = None) -> None:
+        """Show the strategies the book of interval t, and what was traded since the one before."""
+        now = BookSnapshots(self.starts[t : t + 1], **row)
+        two = unchecked(BookSnapshots.concat([self.sampled, now]), trades=trades)
+        shown, self.sampled = Ladder.shown(two, self.plan.side).take([-1]), now
+        if (more := now.n_levels - self.seen.size.shape[1]) > 0:
+            wide: Any = {name: np.pad(self.seen[name], ((0, 0), (0, more))) for name in _WIDE}
+            self.seen = replace(self.seen, **wide)
+        for name in ("mid", "half_spread", "signals"):
+            self.seen[name][t] = shown[name][0]
+        for name in _WIDE:
+            self.seen[name][t, : now.n_levels] = shown[name][0, : now.n_levels]
+        if not math.isfinite(self.arrival):
+            self.arrival = float(shown.mid[0])
 
     def _look(self, now: int, late: float = 0.0) -> None:
         """Say which guards stop advice from now on, and which no longer do."""
@@ -291,11 +292,8 @@ class Engine:
 
     def _meet(self, due: _Due) -> None:
         """Fill child orders in the book that they meet."""
-        book, sign = self._shown(due.t), side_sign(self.plan.side)
-        one_row: Any = {name: np.zeros((1, 1)) for name in LEVELS}
-        if book is not None:
-            one_row = {name: getattr(book, name)[None] for name in LEVELS}
-        met = Ladder.shown(BookSnapshots([due.arrival], **one_row), self.plan.side)
+        sign, row = side_sign(self.plan.side), _row(self._shown(due.t))
+        met = Ladder.shown(BookSnapshots([due.arrival], **row), self.plan.side)
         for one in due.of:
             seen, mid = self.seen.take([due.t]), float(met.mid[0])
             shares, cost = one.strategy.meet(one.open[due.t], seen, met)
@@ -347,7 +345,6 @@ class Engine:
             )
         for record in records[1:]:
             self._again(record)
-        self.seen = self._ladder()
         if not records:
             return self._say(own)
         if self.finished:
@@ -371,8 +368,8 @@ class Engine:
             self.t = t + 1
             if record["child"][0]:
                 self.own.open[t] = _child(*record["child"])
-            self._show(t, record)
-            self.signals[t], self.traded = record["signals"], record["traded"]
+            self._sample(t, {name: np.array(record[name], float)[None] for name in LEVELS})
+            self.seen.signals[t], self.traded = record["signals"], record["traded"]
             self.rival.open[t] = _child(*record["benchmark"])
         elif kind in ("fill", "benchmark"):
             of = self.own if kind == "fill" else self.rival

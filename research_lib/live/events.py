@@ -1,11 +1,10 @@
 """What a desk hears: books, trades, the clock, gaps of the feed, and reports of its own fills."""
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from heapq import merge
 from typing import NamedTuple
-
-import numpy as np
 
 from research_lib.checks import Float
 from research_lib.market import BookSnapshots
@@ -17,6 +16,7 @@ class Book(NamedTuple):
 
     Examples
     --------
+    >>> import numpy as np
     >>> one, size = np.array([99.0]), np.array([5.0])
     >>> Book(10**18, one, size, one + 2.0, size).touch
     (99.0, 101.0)
@@ -33,7 +33,8 @@ class Book(NamedTuple):
     def touch(self) -> tuple[float, float]:
         """Best bid and ask that hold shares; infinitely far where a side is empty."""
         bid, ask = self.bid_price[self.bid_size > 0], self.ask_price[self.ask_size > 0]
-        return float(np.max(bid, initial=-np.inf)), float(np.min(ask, initial=np.inf))
+        highest = float(bid.max()) if len(bid) else -math.inf
+        return highest, float(ask.min()) if len(ask) else math.inf
 
 
 class Trade(NamedTuple):
