@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -183,7 +184,8 @@ def _pairs(option: str, texts: Sequence[str]) -> dict[str, Any]:
 
 
 def _live(options: argparse.Namespace) -> int:
-    plan = live.Plan.load(options.config, options.project)
+    now = time.time_ns() if options.source.startswith("ws:") else None
+    plan = live.Plan.load(options.config, options.project, now)
     live.run_live(plan, options.source, speed=options.speed, output=options.output)
     return 0
 

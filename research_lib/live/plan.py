@@ -114,8 +114,10 @@ class Plan(Record):
     quality: QualityPolicy | None = None
 
     @classmethod
-    def load(cls, name: str, project: Project | None = None) -> Self:
+    def load(cls, name: str, project: Project | None = None, at: int | None = None) -> Self:
         """The plan of notebooks/configs/<name>.yml: parameters of its strategy, section `live`.
+
+        Where `live` names no session, it is that of the time `at` (ns UTC).
 
         Raises
         ------
@@ -127,10 +129,12 @@ class Plan(Record):
         run = RunConfig.load(name, project)
         if "strategy" not in run.effective:
             raise ValidationError(f"{name} has no section strategy; add it to its sections")
-        return cls.of(name, run.effective["strategy"], Settings.from_dict(run.live))
+        return cls.of(name, run.effective["strategy"], Settings.from_dict(run.live), at)
 
     @classmethod
-    def of(cls, name: str, given: dict[str, Any], settings: Settings) -> Self:
+    def of(
+        cls, name: str, given: dict[str, Any], settings: Settings, at: int | None = None
+    ) -> Self:
         """The plan of a strategy notebook's parameters; sessions and draws are as in its cells."""
         session, cap = Session(given["n_intervals"], **given["session_settings"]), _cap(given)
         quality, rng = (
@@ -147,11 +151,11 @@ class Plan(Record):
             sessions = studies.Sessions.drawn(*drawn)
             recording = sessions.books
         days, fit_days = sessions.books.days(session), given["fit_days"]
-        day = (
-            _day(settings.session, session)
-            if settings.session
-            else days[min(fit_days, len(days) - 1)]
-        )
+        day = days[min(fit_days, len(days) - 1)]
+        if settings.session:
+            day = _day(settings.session, session)
+        elif at is not None:
+            (day,) = session.days(np.array([at]))
         prior, experiment = _known(sessions, given, days, day, rng)
         order = Order(given["total_shares"], np.full(session.n_intervals, cap))
         made = {one.name: one for one in experiment.strategies(prior)}
@@ -224,7 +228,8 @@ def _known(
     at = sum(one < day for one in days)
     if at < n_fit:
         raise InsufficientDataError(f"{at} sessions are known before {day}, {n_fit} are fitted to")
-    last = at - (at - n_fit) % given["refit_days"]  # sessions between two fits share a prior
+    # Evaluated sessions between two fits share a prior; one that is still to come has the latest.
+    last = at - (at - n_fit) % given["refit_days"] if day in days else at
     fitted = np.arange((last - n_fit) * n, last * n)
     source = " to ".join(dict.fromkeys(str(days[k]) for k in (last - n_fit, last - 1)))
     prior = Prior.from_books(sessions.books.take(fitted), side, session, source, curve)

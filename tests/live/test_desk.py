@@ -86,6 +86,15 @@ def test_a_plan_names_the_sessions_it_lacks(tmp_path: Path) -> None:
         Plan.load("tiny", project(tmp_path, session="2000-01-03"))
 
 
+def test_a_session_to_come_is_known_by_the_latest_ones(tmp_path: Path) -> None:
+    """Of the four recorded days the last two, whatever the schedule of refits."""
+    recorded_one, at = Plan.load("tiny", project(tmp_path)), 1_704_823_200 * 10**9  # 2024-01-09
+    plan = Plan.load("tiny", project(tmp_path), at)
+    assert str(plan.day) == "2024-01-09"
+    assert plan.source.startswith("2024-01-04 to 2024-01-05")
+    assert recorded_one.source.startswith("2024-01-02 to 2024-01-03")
+
+
 def test_reports_on_a_pipe_are_the_fills(tmp_path: Path) -> None:
     """The feed waits for each answer: the first child order is filled in half, the next as a whole."""
     plan = synthetic(fills="stdin", strategy="TWAP")
