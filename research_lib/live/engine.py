@@ -27,7 +27,7 @@ ROUNDING = 1e-9  # of a child order: of the shares in its reports
 
 
 class Worked:
-    """How far a strategy is: by interval shares filled, their cost over the mid, that mid, (n,).
+    """How far a strategy is: by interval shares filled and their cost over the mid, (n,).
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Worked:
 
     def __init__(self, strategy: Strategy, n: int) -> None:
         self.strategy = strategy
-        self.filled, self.cost, self.mid = np.zeros(n), np.zeros(n), np.zeros(n)
+        self.filled, self.cost = np.zeros(n), np.zeros(n)
         self.open: dict[int, Child] = {}
 
     def committed(self, t: int) -> Float:
@@ -55,9 +55,9 @@ class Worked:
             taken[k] = child.shares
         return taken
 
-    def book(self, t: int, shares: float, cost: float, mid: float, done: bool = True) -> None:
+    def book(self, t: int, shares: float, cost: float, done: bool = True) -> None:
         """What the child order of interval t has filled in all."""
-        self.filled[t], self.cost[t], self.mid[t] = shares, cost, mid
+        self.filled[t], self.cost[t] = shares, cost
         if done:
             self.open.pop(t, None)
 
@@ -126,9 +126,7 @@ class Engine:
         self.book: Book | None = None
         self.gap, self.step, self.faults = "", "", dict[str, str]()
         self.trades, self.due = list[Trade](), deque[_Due]()
-        self.sampled = BookSnapshots(
-            self.starts[:0], **{k: v[:0] for k, v in _NO_BOOK.items()}
-        )  # for the last start
+        self.sampled: BookSnapshots | None = None  # of the last start
         blank, none = np.zeros(n), np.zeros((n, 1))
         shown = (blank.astype(np.int64), np.full(n, np.nan), blank, none, none.copy())
         self.seen = Ladder(plan.side, self.starts, *shown, np.zeros((n, 4)), plan.symbol)
@@ -210,10 +208,10 @@ class Engine:
 
     def _decide(self, start: int, now: int) -> None:
         """Sample the book at the start of interval t and advise its child order."""
-        t, self.t = self.t, self.t + 1
+        t, self.t, row = self.t, self.t + 1, _row(self._shown(self.t))
         columns = zip(*self.trades, strict=True) if self.trades else ((), (), (), ())
         trades: Any = [np.array(one, kind) for one, kind in zip(columns, "qddq", strict=True)]
-        self._sample(t, _row(self._shown(t)), Trades(*trades))
+        self._sample(t, row, Trades(*trades))
         gone = [one.size for one in self.trades if one.time < start]
         self.traded, self.trades = self.traded + sum(gone), self.trades[len(gone) :]
         self._look(start, (now - start) / 1e9)
@@ -222,16 +220,17 @@ class Engine:
         self.due.append(_Due(t, start + self.lag, [self.rival]))
         child = {} if self.faults else self._child(t, start)
         self.unsent = not child and t + 1 == len(self.starts)
-        row = {name: self.sampled[name][0] for name in LEVELS} | {"signals": self.seen.signals[t]}
-        known = {"traded": self.traded, "stopped": self.faults, "benchmark": rival}
+        levels = {name: one[0] for name, one in row.items()}
+        known = {"signals": self.seen.signals[t], "traded": self.traded, "stopped": self.faults}
         # A write that is cut off never leaves the child order without the book that it came from.
-        known["child"] = self.own.open.get(t, NOTHING)
-        self._say({"kind": "book", "t": t, "time": start, **row, **known}, child)
+        orders = {"benchmark": rival, "child": self.own.open.get(t, NOTHING)}
+        self._say({"kind": "book", "t": t, "time": start, **levels, **known, **orders}, child)
 
     def _sample(self, t: int, row: Any, trades: Trades | None = None) -> None:
         """Show the strategies the book of interval t, and what was traded since the one before."""
         now = BookSnapshots(self.starts[t : t + 1], **row)
-        two = unchecked(BookSnapshots.concat([self.sampled, now]), trades=trades)
+        pair = [now] if self.sampled is None else [self.sampled, now]
+        two = unchecked(BookSnapshots.concat(pair), trades=trades)
         shown, self.sampled = Ladder.shown(two, self.plan.side).take([-1]), now
         if (more := now.n_levels - self.seen.size.shape[1]) > 0:
             wide: Any = {name: np.pad(self.seen[name], ((0, 0), (0, more))) for name in _WIDE}
@@ -297,7 +296,7 @@ class Engine:
         for one in due.of:
             seen, mid = self.seen.take([due.t]), float(met.mid[0])
             shares, cost = one.strategy.meet(one.open[due.t], seen, met)
-            one.book(due.t, shares, cost, mid)
+            one.book(due.t, shares, cost)
             name = {"kind": "benchmark"} if one is self.rival else {"kind": "fill", "done": True}
             price = mid + sign * cost / shares if shares else math.nan
             known = {"t": due.t, "shares": shares, "cost": cost, "mid": mid, "price": price}
@@ -315,7 +314,7 @@ class Engine:
             return self._say({"kind": "refused", **report._asdict(), "time": self.now}, sync=False)
         mid = float(self.seen.mid[t])
         cost = side_sign(self.plan.side) * shares * (price - mid) if shares else 0.0
-        self.own.book(t, shares, cost, mid, report.done)
+        self.own.book(t, shares, cost, report.done)
         known = {"t": t, "time": self.now, "cost": cost, "mid": mid}
         return self._say({"kind": "fill", **report._asdict(), **known})
 
@@ -328,21 +327,16 @@ class Engine:
     def _restore(self) -> None:
         """Go on from the journal, or begin it."""
         plan = self.plan
-        own: dict[str, Any] = {
-            "kind": "order",
-            "id": plan.id,
-            "symbol": plan.symbol,
-            "side": plan.side,
-        }
-        own |= {"shares": plan.order.total_shares, "intervals": len(self.starts)}
-        own |= {"strategy": plan.strategy.name, "benchmark": plan.benchmark.name}
-        own |= {"fitted_on": plan.source, "close": self.close}
+        own: Json = {
+            "kind": "order", "id": plan.id, "symbol": plan.symbol, "side": plan.side,
+            "shares": plan.order.total_shares, "intervals": len(self.starts), "close": self.close,
+            "strategy": plan.strategy.name, "benchmark": plan.benchmark.name,
+            "fitted_on": plan.source,
+        }  # fmt: skip
         records = self.journal.records
         if records and records[0] != own:
-            path = self.journal.path
-            raise ValidationError(
-                f"{path} is the log of another order, {records[0]}; name a new one"
-            )
+            whose = f"{self.journal.path} is the log of another order, {records[0]}"
+            raise ValidationError(f"{whose}; name a new one")
         for record in records[1:]:
             self._again(record)
         if not records:
@@ -354,9 +348,8 @@ class Engine:
             self._say({**self._record(t), "repeated": True})
             if plan.settings.fills == "simulated":
                 waiting.setdefault(t, []).append(self.own)
-        self.due.extend(
-            _Due(t, int(self.starts[t]) + self.lag, of) for t, of in sorted(waiting.items())
-        )
+        for t, of in sorted(waiting.items()):
+            self.due.append(_Due(t, int(self.starts[t]) + self.lag, of))
         return None
 
     def _again(self, record: Json) -> None:
@@ -364,8 +357,9 @@ class Engine:
         kind, t = record["kind"], record.get("t", -1)
         if kind == "child":
             self.own.open[t] = _child(record["shares"], record["limit"], record["forced"])
+            self.unsent = False
         elif kind == "book":
-            self.t = t + 1
+            self.t, self.unsent = t + 1, t + 1 == len(self.starts) and bool(record["stopped"])
             if record["child"][0]:
                 self.own.open[t] = _child(*record["child"])
             self._sample(t, {name: np.array(record[name], float)[None] for name in LEVELS})
@@ -373,8 +367,7 @@ class Engine:
             self.rival.open[t] = _child(*record["benchmark"])
         elif kind in ("fill", "benchmark"):
             of = self.own if kind == "fill" else self.rival
-            mid = math.nan if record["mid"] is None else record["mid"]
-            of.book(t, record["shares"], record["cost"], mid, record.get("done", True))
+            of.book(t, record["shares"], record["cost"], record.get("done", True))
         self.finished |= kind == "end"
 
 

@@ -66,9 +66,10 @@ class Journal:
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Leave the file to others."""
-        self._file.close()
-        self._lock.release()
+        """Leave the file to others; a second time does nothing."""
+        if not self._file.closed:
+            self._file.close()
+            self._lock.release()
 
     def __enter__(self) -> Self:
         return self

@@ -137,18 +137,16 @@ class Plan(Record):
     ) -> Self:
         """The plan of a strategy notebook's parameters; sessions and draws are as in its cells."""
         session, cap = Session(given["n_intervals"], **given["session_settings"]), _cap(given)
-        quality, rng = (
-            QualityPolicy(**given["quality_settings"]),
-            np.random.default_rng(given["seed"]),
-        )
+        quality = QualityPolicy(**given["quality_settings"])
+        rng = np.random.default_rng(given["seed"])
         recording: Any = given["data_file_name"]
         if recording:
             recording, reading = data_file(recording), given["read_settings"]
             sessions = studies.Sessions.recorded(recording, session, quality, **reading)
         else:
             market = preset(given["preset_name"], session)
-            drawn = market, given["n_days"], given["n_levels"], rng, quality
-            sessions = studies.Sessions.drawn(*drawn)
+            how = given["n_days"], given["n_levels"], rng, quality
+            sessions = studies.Sessions.drawn(market, *how)
             recording = sessions.books
         days, fit_days = sessions.books.days(session), given["fit_days"]
         day = days[min(fit_days, len(days) - 1)]
@@ -237,10 +235,8 @@ def _known(
     if len(days) > n_fit:
         first = replace(sessions, books=sessions.books.take(np.arange((n_fit + 1) * n)))
         decided = first.known(curve, fit_days=n_fit)
-        own = {
-            name: given[name]
-            for name in ("borrowed_from", "daily_volume", "urgency", "fee_per_share")
-        }
+        names = ("borrowed_from", "daily_volume", "urgency", "fee_per_share")
+        own = {name: given[name] for name in names}
         costs = studies.accountings(decided[0], session, side, **own)
         experiment = studies.Experiment(first, decided, costs, *how)
         experiment, _ = studies.choose_forecast(experiment, curve, n_fit, given["latency_seconds"])

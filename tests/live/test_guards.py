@@ -163,6 +163,19 @@ def test_what_was_stopped_at_the_last_start_is_sent_when_it_is_mended(start: Any
     assert desk.of("fill")[-1]["shares"] == 1_000.0
 
 
+def test_a_desk_that_died_while_stopped_sends_the_rest_when_it_is_back(
+    start: Any, tmp_path: Path
+) -> None:
+    desk = start()
+    hear(desk, book(at(12, -1), bid=50.02), book(at(12, 1), bid=50.02))
+    desk.journal.close()
+    again = Desk(desk.plan, tmp_path)
+    hear(again, book(at(12, 2)), book(at(12, 3)))
+    again.journal.close()
+    assert advised(again) == [12]
+    assert again.of("fill")[-1]["shares"] == 1_000.0
+
+
 def test_after_the_close_nothing_is_advised(start: Any) -> None:
     desk = start()
     hear(desk, book(at(12, -1), bid=50.02), book(at(12, 1), bid=50.02), book(at(13, 1)))
