@@ -52,7 +52,7 @@ check: lint types imports fast ## before every commit, under 90 s
 test: lint types imports ## everything: checks, all tests, the notebooks
 	$(PYTEST) -m "not soak" --nbval-lax tests notebooks
 
-soak: $(READY) ## kills at random moments; figures into reports/soak.md
+soak: $(READY) ## kills at random moments, a long run of a live desk; figures into reports/soak.md
 	$(PYTEST) -m soak --numprocesses 0 tests
 
 bench: $(READY) ## measure what is claimed about speed and memory, into reports/benchmarks.md

@@ -143,7 +143,16 @@ def _code_lines(text: str, tree: ast.AST) -> set[int]:
 
 
 PUBLIC = {"__main__", "checks", "config", "errors", "health", "monitoring", "wording"}
-FOLDERS = {"evaluation", "execution", "impact", "live", "market", "reporting", "studies", "transient"}
+FOLDERS = {
+    "evaluation",
+    "execution",
+    "impact",
+    "live",
+    "market",
+    "reporting",
+    "studies",
+    "transient",
+}
 
 
 @pytest.mark.parametrize(

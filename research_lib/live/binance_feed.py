@@ -114,7 +114,7 @@ class BinanceFeed:
             self.counts["others"] += 1
             return None
         if self.book is None:
-            self.book = await self._snapshot(message["U"])
+            self.book = await self._snapshot(message.get("pu", message["U"] - 1))
         if message["u"] <= self.book.last_id or not self.book.continues(message):
             self.counts["duplicates"] += 1
             return None
@@ -123,16 +123,16 @@ class BinanceFeed:
         self.book.states, self.book.time = [], []
         return Book(at, *levels)
 
-    async def _snapshot(self, first: int) -> DepthReplay:
-        """The whole book, not older than the update that is at hand."""
+    async def _snapshot(self, before: int) -> DepthReplay:
+        """The whole book, of the update before the one that is at hand or a later one."""
         for _ in range(MAX_FETCHES):
             self.counts["snapshots"] += 1
             text = await asyncio.to_thread(_fetched, self.snapshot_url)
             book = DepthReplay(json.loads(text))
-            if book.last_id >= first - 1:
+            if book.last_id >= before:
                 return book
             await self.pause(FIRST_WAIT)
-        raise ValidationError(f"gap: {MAX_FETCHES} snapshots are older than update {first}")
+        raise ValidationError(f"gap: {MAX_FETCHES} snapshots are older than update {before}")
 
     def _now(self) -> int:
         """The venue's time, carried on by this machine's clock since the last event."""

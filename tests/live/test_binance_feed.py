@@ -15,6 +15,7 @@ from research_lib.live import BinanceFeed, Book, Gap, Trade
 from research_lib.market import BookSnapshots, read_books
 
 SPOT_ETH = "binance_raw_stream/spot_ethusdt_20240808.jsonl.gz"
+FUTURES = "binance_raw_stream/usdm_btcusdt_20240808.jsonl.gz"
 START_MS = 1_723_161_255_000
 SNAPSHOT = {
     "lastUpdateId": 100,
@@ -129,9 +130,10 @@ def test_the_clock_goes_on_where_the_feed_is_silent() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", [SPOT_ETH, FUTURES])
 @pytest.mark.parametrize("faults", [{}, {400: "drop", 900: "skip", 1500: "garbage", 2200: "twice"}])
-def test_a_recorded_stream_gives_the_readers_books(faults: Mapping[int, str]) -> None:
-    path = real_data(SPOT_ETH)
+def test_a_recorded_stream_gives_the_readers_books(name: str, faults: Mapping[int, str]) -> None:
+    path = real_data(name)
     snapshot, messages = recorded(path)
     depth = [k for k, one in enumerate(messages) if one["e"] == "depthUpdate"]
     venue = Venue(snapshot, messages, {depth[k]: fault for k, fault in faults.items()})

@@ -13,8 +13,8 @@ from research_lib.config import PROJECT_ROOT
 ROWS = pytest.StashKey[list[tuple[str, str, str]]]()
 HEAD = """# Soak
 
-What `make soak` counted: a grid of runs killed at random moments. Its test fails where anything is lost; these figures
-say how hard it tried. {cores} cores, Python {python}.
+What `make soak` counted: a grid of runs and a live desk killed at random moments, and a live desk at work for ten minutes. The
+tests fail where anything is lost; these figures say how hard they tried. {cores} cores, Python {python}.
 
 | test | what | figure |
 |---|---|---:|
