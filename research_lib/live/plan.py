@@ -93,9 +93,10 @@ class Plan(Record):
 
     Examples
     --------
-    >>> plan = Plan.load("default")
-    >>> plan.strategy.name, plan.benchmark.name, plan.order.total_shares
-    ('adaptive', 'best benchmark', 20000.0)
+    >>> given = {"n_intervals": 13, "n_days": 4, "fit_days": 2}
+    >>> plan = Plan.of("own", Project().parameters("strategy", given), Settings())
+    >>> plan.id, plan.strategy.name, plan.benchmark.name, plan.order.total_shares
+    ('own-buy-20240104', 'adaptive', 'best benchmark', 20000.0)
     """
 
     name: str
