@@ -65,7 +65,7 @@ def run_live(
 
     def tell(record: Json) -> None:
         if record["kind"] not in OF_THE_STATE:
-            stream.write(line(record) + "\n")
+            stream.write("\r" * stream.isatty() + line(record) + "\n")
             stream.flush()
 
     with Journal(output or f"{plan.id}.jsonl") as journal:

@@ -439,6 +439,22 @@ def test_adaptive_sends_nothing_to_a_book_without_two_sides(
         assert filled == pytest.approx(stepped, abs=1e-6)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_day_of_child_orders_is_the_day_that_is_filled(
+    strategies: dict[str, Strategy], name: str
+) -> None:
+    """Bit for bit, in books that have moved since the decision, and with its limit: what a live desk does."""
+    ladder, seen = (Ladder.of(_day(seed), "buy") for seed in (1, 2))
+    one, order = strategies[name], Order(9_000.0, np.full(39, 700.0))
+    filled, cost = np.zeros(39), np.zeros(39)
+    for t in range(39):
+        child = one.child(t, filled[:t], seen, order)
+        filled[t], cost[t] = one.meet(child, seen.take([t]), ladder.take([t]))
+    done = run(one, ladder, 9_000.0, "buy", max_shares=700.0, shown=seen)
+    assert np.array_equal(filled, done.filled)
+    assert np.array_equal(cost, done.cost_by_interval)
+
+
 def test_a_strategy_can_neither_look_ahead_nor_write_to_the_books() -> None:
     class Curious(_Answers):
         def decide(self, t: int, remaining: float, seen: Ladder, order: Order) -> float:
