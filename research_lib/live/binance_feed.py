@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.request import urlopen
 
-from research_lib.errors import ValidationError
 from research_lib.live.events import Book, Clock, Event, Gap, Trade
 from research_lib.market.readers.binance import DepthReplay
 
@@ -128,11 +127,14 @@ class BinanceFeed:
         for _ in range(MAX_FETCHES):
             self.counts["snapshots"] += 1
             text = await asyncio.to_thread(_fetched, self.snapshot_url)
-            book = DepthReplay(json.loads(text))
+            try:
+                book = DepthReplay(json.loads(text))
+            except FAULTS as error:  # the venue is not well: connect anew, after a wait
+                raise OSError(f"the snapshot is damaged: {error!r}") from error
             if book.last_id >= before:
                 return book
             await self.pause(FIRST_WAIT)
-        raise ValidationError(f"gap: {MAX_FETCHES} snapshots are older than update {before}")
+        raise OSError(f"{MAX_FETCHES} snapshots are older than update {before}")
 
     def _now(self) -> int:
         """The venue's time, carried on by this machine's clock since the last event."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from itertools import pairwise
 
@@ -91,6 +92,23 @@ def test_after_a_fault_the_books_go_on_from_a_snapshot(
     assert len([one for one in found if isinstance(one, Gap)]) == gaps
     assert feed.counts["snapshots"] == 1 + gaps
     assert feed.counts["connections"] == 1 + (fault == "drop")
+
+
+def test_a_book_older_than_the_stream_is_asked_for_again() -> None:
+    venue = Venue(SNAPSHOT, updates(5))
+    venue.answers = [json.dumps({"lastUpdateId": 50, "bids": [], "asks": []})] * 2
+    found, feed = heard(venue, START_MS + 500)
+    assert sizes(found) == [1, 2, 3, 4, 5]
+    assert feed.counts["snapshots"] == 3
+
+
+def test_a_damaged_book_makes_the_connection_anew() -> None:
+    venue = Venue(SNAPSHOT, updates(5))
+    venue.answers = ['{"lastUpdateId": ']
+    found, feed = heard(venue, START_MS + 500)
+    assert "snapshot is damaged" in next(one.reason for one in found if isinstance(one, Gap))
+    assert feed.counts["connections"] == 2
+    assert sizes(found)[-1] == 5
 
 
 def test_waits_between_attempts_double_up_to_the_longest() -> None:

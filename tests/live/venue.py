@@ -39,6 +39,11 @@ class Venue:
         As of `recorded`.
     faults : mapping of a message's number to "drop", "skip", "garbage", "twice" or "silence"
         What happens in its place; each fault happens once.
+
+    Attributes
+    ----------
+    answers : list of str
+        Given in turn instead of the book.
     """
 
     def __init__(
@@ -49,7 +54,7 @@ class Venue:
     ) -> None:
         self.messages, self.at = list(messages), 0
         self.faults, self.asked, self.owed = dict(faults or {}), asyncio.Event(), 0
-        self.silent = False
+        self.silent, self.answers = False, list[str]()
         self.last = snapshot["lastUpdateId"]
         self.sides = {s: {p: q for p, q in snapshot[n]} for s, n in (("b", "bids"), ("a", "asks"))}
 
@@ -65,6 +70,8 @@ class Venue:
         """The book now, where it is asked for."""
         if request.path != "/depth":
             return None
+        if self.answers:
+            return connection.respond(HTTPStatus.OK, self.answers.pop(0))
         self.asked.set()
         book = {name: [*self.sides[side].items()] for side, name in (("b", "bids"), ("a", "asks"))}
         text = json.dumps({"lastUpdateId": self.last, **book})
