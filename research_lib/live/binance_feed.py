@@ -5,7 +5,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 from urllib.request import urlopen
 
@@ -59,7 +59,7 @@ class BinanceFeed:
         self.book: DepthReplay | None = None
         self.time, self.heard = 0, math.inf  # ns by the venue; s by this machine
 
-    async def events(self) -> AsyncIterator[Event]:
+    async def events(self) -> AsyncGenerator[Event, None]:
         """Events without end; the first is of the first connection that stands."""
         from websockets.asyncio.client import connect
         from websockets.exceptions import WebSocketException
@@ -78,7 +78,7 @@ class BinanceFeed:
             wait = min(max(2.0 * wait, FIRST_WAIT), self.max_wait)
             await self.pause(wait)
 
-    async def _heard(self, socket: Any) -> AsyncIterator[Event]:
+    async def _heard(self, socket: Any) -> AsyncGenerator[Event, None]:
         """Events of one connection, and the clock while it is silent."""
         silent = 0.0
         while True:

@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, TextIO
 
 from research_lib.config import Json
@@ -76,7 +76,7 @@ def run_live(
 
 
 async def work(
-    engine: Engine, events: AsyncIterator[Event], *, reports: TextIO | None = None,
+    engine: Engine, events: AsyncGenerator[Event, None], *, reports: TextIO | None = None,
     feed: Counter[str] | None = None, tell: Callable[[Json], None] = lambda record: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:  # fmt: skip
@@ -85,7 +85,7 @@ async def work(
     Parameters
     ----------
     engine : Engine
-    events : asynchronous iterator of events
+    events : asynchronous generator of events
     reports : text file, optional
         Fills as JSON lines: id, shares (in all so far), price (their mean), done.
     feed : Counter, optional
@@ -115,7 +115,7 @@ async def work(
     finally:
         if listening:
             listening.cancel()
-        await events.aclose()  # type: ignore[attr-defined]
+        await events.aclose()
 
 
 def _status(engine: Engine, feed: Counter[str]) -> Json:

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from itertools import chain, islice
 
 from research_lib.checks import number
@@ -35,7 +35,7 @@ async def replay_events(
     parts: Iterable[BookSnapshots], begin: int, end: int, speed: float = math.inf,
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     clock: Callable[[], float] = time.monotonic,
-) -> AsyncIterator[Event]:  # fmt: skip
+) -> AsyncGenerator[Event, None]:  # fmt: skip
     """The events of a recording from `begin` to `end` (ns UTC), and the clock of every second.
 
     Nothing is dropped: what is late comes late, and "live: lag" of the monitor says by how much.

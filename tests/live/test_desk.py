@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,7 +100,7 @@ def test_reports_on_a_pipe_are_the_fills(tmp_path: Path) -> None:
     plan = synthetic(fills="stdin", strategy="TWAP")
     desk, (read, write) = Desk(plan, tmp_path), os.pipe()
 
-    async def events() -> AsyncIterator[Event]:
+    async def events() -> AsyncGenerator[Event, None]:
         for event in events_of(plan.parts(), *plan.bounds):
             yield event
             if len(children := desk.of("child")) > len(desk.of("fill")):
@@ -129,7 +129,7 @@ def test_the_status_is_told_once_a_minute(tmp_path: Path) -> None:
         now[0] += 1.0  # each event a second
         return now[0]
 
-    async def events() -> AsyncIterator[Event]:
+    async def events() -> AsyncGenerator[Event, None]:
         for event in list(events_of(plan.parts(), *plan.bounds))[:300]:
             yield event
 

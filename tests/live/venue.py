@@ -91,7 +91,7 @@ class Venue:
                     self.owed = 1
                     await connection.send('{"e": "depthUpdate", "U": ')
                 elif fault == "skip":
-                    self.owed = 2  # the first of these shows the gap
+                    self.owed = self.owed or 2  # the first of these shows the gap
                 elif fault == "silence":
                     self.silent = True
                     await connection.wait_closed()
@@ -111,7 +111,7 @@ class Venue:
             asked = asyncio.ensure_future(self.asked.wait())
             await asyncio.wait([closed, asked], return_when=asyncio.FIRST_COMPLETED)
             closed.cancel(), asked.cancel()
-        self.owed -= message["e"] == "depthUpdate"
+        self.owed = max(self.owed - (message["e"] == "depthUpdate"), 0)
 
     def _apply(self, message: Message) -> None:
         if message["e"] != "depthUpdate" or message["u"] <= self.last:

@@ -114,7 +114,13 @@ def test_killed_and_cut_off_a_live_desk_works_one_order(
     venue, log, begin = unreliable(snapshot, messages, plan, 5), tmp_path / "log", time.monotonic()
     told, draw, kills = list[Json](), random.Random(6), 0
     with served(venue) as (url, book_url):
-        live = {"snapshot_url": book_url, "fills": fills, "limits": CALM, "silence_seconds": 1e4}
+        live = {
+            "session": f"{plan.day:%Y-%m-%dT%H:%M}",
+            "snapshot_url": book_url,
+            "fills": fills,
+            "limits": CALM,
+            "silence_seconds": 1e4,
+        }
         content = {"title": "soak", "sections": ["strategy"], "strategy": STRATEGY, "live": live}
         (tmp_path / "eth.yml").write_text(yaml.safe_dump(content))
         command = [sys.executable, "-c", RUN, str(tmp_path), "live", "eth"]
@@ -134,7 +140,7 @@ def test_killed_and_cut_off_a_live_desk_works_one_order(
             gateway.join(LONGEST)
             venue.silent, kills = False, kills + 1
     assert process.returncode == 0
-    assert not venue.faults or min(venue.faults) > venue.at, "a fault did not come"
+    assert not venue.faults, "a fault did not come"
     repeated = checked(log, told)
     soak_figures(f"{fills}: kills of a live desk", kills)
     soak_figures(f"{fills}: faults of the network", NETWORK_FAULTS)
