@@ -15,6 +15,7 @@ from research_lib.evaluation.forecast import Liquidity
 from research_lib.evaluation.mid_forecast import GivenMoves, MidForecast
 from research_lib.evaluation.shapes import WeightedShapes, decaying
 from research_lib.evaluation.strategies import Child, Order, Strategy, shares_left
+from research_lib.market.book import side_sign
 
 # The supply curve is kept in bins of premium, each half a per cent above the one before, from a
 # thousandth to a thousand times a reference premium.
@@ -196,7 +197,7 @@ class Adaptive(Strategy):
 
 def _drift(seen: Ladder, books: Ladder) -> Float:
     """Move of the mid against the order since the decision, (n,); 0 where it is unknown."""
-    return np.nan_to_num((1.0 if books.side == "buy" else -1.0) * (books.mid - seen.mid))
+    return np.nan_to_num(side_sign(books.side) * (books.mid - seen.mid))
 
 
 def _books(seen: Ladder) -> _Books:

@@ -118,8 +118,8 @@ class Strategy(ABC):
         Returns
         -------
         Child
-            At most the cap and the shares that are left; all of these in the last interval. A
-            decision that is no finite number is a ValidationError.
+            At most the cap and the shares that are left; in the last interval all that is left, up
+            to the cap. A decision that is no finite number is a ValidationError.
         """
         want = remaining = shares_left(order.total_shares, filled)
         if t + 1 < len(order.caps):

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.request import urlopen
 
 from research_lib.live.events import Book, Clock, Event, Gap, Trade
-from research_lib.market.readers.binance import DepthReplay
+from research_lib.market.readers.binance import DepthReplay, GapError
 
 TICK_SECONDS = 0.25  # of the clock where the feed is silent
 FIRST_WAIT, MAX_FETCHES = 0.5, 5  # s before the second attempt to connect; of one snapshot
@@ -57,7 +57,8 @@ class BinanceFeed:
         self.silence, self.max_wait, self.tick = silence_seconds, max_wait_seconds, tick_seconds
         self.pause, self.counts = pause, Counter[str]()
         self.book: DepthReplay | None = None
-        self.time, self.heard = 0, math.inf  # ns by the venue; s by this machine
+        # ns by the venue, until it is heard by this machine; s by this machine
+        self.time, self.heard = time.time_ns(), time.monotonic()
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Events without end; the first is of the first connection that stands."""
@@ -76,25 +77,36 @@ class BinanceFeed:
                 self.book = None
                 yield Gap(self._now(), f"the connection is lost: {error or type(error).__name__}")
             wait = min(max(2.0 * wait, FIRST_WAIT), self.max_wait)
-            await self.pause(wait)
+            async for clock in self._until(asyncio.ensure_future(self.pause(wait))):
+                yield clock
+
+    async def _until(
+        self, done: asyncio.Future[Any], longest: float = math.inf
+    ) -> AsyncGenerator[Clock, None]:
+        """The clock until something is done; a TimeoutError where that takes too long, s."""
+        silent = 0.0
+        try:
+            while not (await asyncio.wait([done], timeout=self.tick))[0]:
+                silent += self.tick
+                if silent >= longest:
+                    raise TimeoutError(f"silent for {silent:g} s")
+                yield Clock(self._now())
+        finally:
+            done.cancel()
 
     async def _heard(self, socket: Any) -> AsyncGenerator[Event, None]:
-        """Events of one connection, and the clock while it is silent."""
-        silent = 0.0
+        """Events of one connection, and the clock while it or a snapshot is waited for."""
         while True:
+            text = asyncio.ensure_future(socket.recv())
+            async for clock in self._until(text, self.silence):
+                yield clock
             try:
-                text = await asyncio.wait_for(socket.recv(), self.tick)
-            except TimeoutError:
-                silent += self.tick
-                if silent >= self.silence:
-                    raise TimeoutError(f"silent for {silent:g} s") from None
-                yield Clock(self._now())
-                continue
-            silent = 0.0
-            try:
-                event = await self._event(json.loads(text))
+                said = asyncio.ensure_future(self._event(json.loads(text.result())))
+                async for clock in self._until(said):
+                    yield clock
+                event = said.result()
             except FAULTS as error:
-                kind = "gaps" if "gap" in str(error) else "damaged"
+                kind = "gaps" if isinstance(error, GapError) else "damaged"
                 self.counts[kind] += 1
                 self.book, event = None, Gap(self._now(), f"{kind}: {error}")
             if event is not None:
@@ -113,6 +125,7 @@ class BinanceFeed:
             self.counts["others"] += 1
             return None
         if self.book is None:
+            self.time, self.heard = round(1e6 * message["E"]), time.monotonic()
             self.book = await self._snapshot(message.get("pu", message["U"] - 1))
         if message["u"] <= self.book.last_id or not self.book.continues(message):
             self.counts["duplicates"] += 1

@@ -4,11 +4,17 @@ import asyncio
 import json
 import math
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
+from contextlib import closing, suppress
+from itertools import chain
 from typing import Any, TextIO
 
+import numpy as np
+
+from research_lib.checks import number
 from research_lib.config import Json
 from research_lib.errors import ValidationError
 from research_lib.live.binance_feed import BinanceFeed
@@ -36,7 +42,7 @@ def run_live(
         "replay" for the configuration's recording, "replay:FILE" for another one, "ws:URL" for
         Binance's streams.
     speed : float
-        Of a replay, times real time; infinite for as fast as possible.
+        Of a replay, above 0, times real time; infinite for as fast as possible.
     output : str
         The journal: an order that it holds is gone on with. By default <order>.jsonl.
     out : text file, optional
@@ -46,21 +52,13 @@ def run_live(
     -------
     dict
         `Engine.progress` at the end.
+
+    Raises
+    ------
+    ValidationError
+        Another source or speed, a log of another order, or a feed that ends before the close.
     """
-    kind, _, where = source.partition(":")
-    counts = Counter[str]()
-    if kind == "ws" and where:
-        settings = plan.settings
-        if not settings.snapshot_url:
-            raise ValidationError("live: snapshot_url must name where Binance gives the whole book")
-        waits: Any = {"silence_seconds": settings.silence_seconds}
-        waits["max_wait_seconds"] = settings.max_wait_seconds
-        feed = BinanceFeed(where, settings.snapshot_url, **waits)
-        events, counts = feed.events(), feed.counts
-    elif kind == "replay":
-        events = replay_events(plan.parts(where), *plan.bounds, speed)
-    else:
-        raise ValidationError(f"source {source!r} must be replay, replay:FILE or ws:URL")
+    events, counts = _feed(plan, source, speed)
     stream = out or sys.stdout
 
     def tell(record: Json) -> None:
@@ -68,11 +66,36 @@ def run_live(
             stream.write("\r" * stream.isatty() + line(record) + "\n")
             stream.flush()
 
-    with Journal(output or f"{plan.id}.jsonl") as journal:
+    with closing(Journal(output or f"{plan.id}.jsonl")) as journal:
         engine = Engine(plan, journal, tell)
         reports = sys.stdin if plan.settings.fills == "stdin" else None
-        asyncio.run(work(engine, events, reports=reports, feed=counts, tell=tell))
+        try:
+            asyncio.run(work(engine, events, reports=reports, feed=counts, tell=tell))
+        except KeyboardInterrupt:
+            sys.stderr.write("\nthe same command goes on with the order\n")
+            raise
     return engine.progress()
+
+
+def _feed(
+    plan: Plan, source: str, speed: float
+) -> tuple[AsyncGenerator[Event, None], Counter[str]]:
+    """The events of a source, and what it counts."""
+    kind, _, where = source.partition(":")
+    if kind == "replay":
+        number("speed", min(speed, 1e12), above=0)
+        return replay_events(plan.parts(where), *plan.bounds, speed), Counter()
+    if kind != "ws" or not where.startswith(("ws://", "wss://")):
+        known = "replay, replay:FILE or ws:URL with a URL that begins with ws:// or wss://"
+        raise ValidationError(f"source {source!r} must be {known}")
+    settings = plan.settings
+    if not settings.snapshot_url:
+        raise ValidationError("live: snapshot_url must name where Binance gives the whole book")
+    feed = BinanceFeed(
+        where, settings.snapshot_url,
+        silence_seconds=settings.silence_seconds, max_wait_seconds=settings.max_wait_seconds,
+    )  # fmt: skip
+    return feed.events(), feed.counts
 
 
 async def work(
@@ -80,7 +103,7 @@ async def work(
     feed: Counter[str] | None = None, tell: Callable[[Json], None] = lambda record: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:  # fmt: skip
-    """Give an engine the events of a feed, until its session closes or the feed ends.
+    """Give an engine the events of a feed, until its session closes.
 
     Parameters
     ----------
@@ -94,6 +117,11 @@ async def work(
         Hears the status once a minute.
     clock : callable
         Seconds.
+
+    Raises
+    ------
+    ValidationError
+        The feed ends before the close; the order can be gone on with.
     """
     listening = asyncio.create_task(_listen(engine, reports)) if reports else None
     told = shown = clock()
@@ -101,11 +129,14 @@ async def work(
         while not engine.finished:
             event = await anext(events, None)
             if event is None:
-                engine.finish()
-                break
+                at = np.datetime64(engine.now // 10**9, "s")
+                remedy = "the same command on one that does not goes on with the order"
+                raise ValidationError(f"the feed ended at {at} UTC, before the close; {remedy}")
             engine.handle(event)
-            if listening and listening.done():
-                listening.result()  # raises what it met
+            if listening:
+                await asyncio.sleep(0)  # a feed that never waits would leave no time for reports
+                if listening.done():
+                    listening.result()  # raises what it met
             if (now := clock()) - told >= STATUS_SECONDS:
                 told = now
                 tell(_status(engine, feed or Counter()))
@@ -143,9 +174,16 @@ def progress_line(done: Json) -> str:
 
 async def _listen(engine: Engine, reports: TextIO) -> None:
     """Reports of fills, line by line; what is none is counted as refused."""
-    reader, loop = asyncio.StreamReader(), asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), reports)
-    while text := await reader.readline():
+    lines, loop = asyncio.Queue[bytes](), asyncio.get_running_loop()
+
+    def read() -> None:
+        """In a thread, since a file cannot be waited for; of its own buffer, which exit ignores."""
+        with open(reports.fileno(), "rb", closefd=False) as file, suppress(RuntimeError):
+            for text in chain(file, [b""]):
+                loop.call_soon_threadsafe(lines.put_nowait, text)  # RuntimeError: it is closed
+
+    threading.Thread(target=read, daemon=True).start()
+    while text := await lines.get():
         engine.handle(report_of(text))
 
 
@@ -159,7 +197,10 @@ def report_of(text: str | bytes) -> Report:
     """
     try:
         given = json.loads(text)
-        price = math.nan if given["price"] is None else float(given["price"])
-        return Report(str(given["id"]), float(given["shares"]), price, given["done"] is True)
-    except (ValueError, KeyError, TypeError):
-        return Report("", 0.0, 0.0, done=False)
+        shares, done = given["shares"], given["done"]
+        price = math.nan if given["price"] is None else given["price"]
+        if {type(shares), type(price)} <= {int, float} and type(done) is bool:
+            return Report(str(given["id"]), float(shares), float(price), done)
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        pass
+    return Report("", 0.0, 0.0, done=False)

@@ -4,6 +4,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from heapq import merge
+from operator import attrgetter
 from typing import NamedTuple
 
 from research_lib.checks import Float
@@ -93,6 +94,7 @@ class Report(NamedTuple):
 
 
 Event = Book | Trade | Clock | Gap
+_time = attrgetter("time")
 
 
 def events_of(parts: Iterable[BookSnapshots], begin: int, end: int) -> Iterator[Event]:
@@ -118,10 +120,6 @@ def events_of(parts: Iterable[BookSnapshots], begin: int, end: int) -> Iterator[
             if event.time >= begin:
                 yield event
     yield from (one for one in waiting if begin <= one.time < end)
-
-
-def _time(event: Event) -> int:
-    return event.time
 
 
 def _books(part: BookSnapshots) -> Iterator[Event]:

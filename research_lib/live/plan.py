@@ -1,7 +1,8 @@
 """What is decided before the first event: the order, its strategy and what that knows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import Any, Self
 
 import numpy as np
@@ -16,9 +17,8 @@ from research_lib.live.guards import Limits
 from research_lib.market import BookSnapshots, QualityPolicy, Session, assess, iter_books, preset
 from research_lib.reporting import Project, RunConfig
 
-BEFORE_NS = (
-    300 * 10**9
-)  # of a session that follows on another: its first book may be the one before
+# Of a session that follows on another: its first book may be the one before.
+BEFORE_NS = 300 * 10**9
 CHOICES = {"fills": ("simulated", "stdin"), "completion": ("send", "leave")}
 
 
@@ -37,7 +37,7 @@ class Settings(Limited):
     fills : "simulated" or "stdin"
         Met with the book after the latency, or reported.
     completion : "send" or "leave"
-        In the last interval: all that is left, or at most an even child order.
+        In the last interval: all that is left, up to the cap, or at most an even child order.
     max_age_seconds : float
         As of `sample_states`, for simulated fills; 0: none.
     snapshot_url : str
@@ -68,6 +68,8 @@ class Settings(Limited):
         super().__post_init__()
         for name, known in CHOICES.items():
             refuse_unknown([self[name]], known, name)
+        if not isinstance(self.session, str | date):
+            raise ValidationError(f"session must be a date, as 2012-06-21, got {self.session!r}")
         object.__setattr__(self, "limits", Limits.from_dict(self.limits or {}))
 
 
@@ -161,12 +163,14 @@ class Plan(Record):
         usual = "best benchmark" if prior.earlier else studies.SIMPLE[0]
         names = (settings.strategy, settings.benchmark or usual)
         refuse_unknown(names, made, "strategy")
-        pair = planned([made[one] for one in names], order)
-        lag = given["latency_seconds"] if sessions.states is not None else 0.0
-        symbol = sessions.books.symbol or given["symbol"]
-        known = (session, day, *pair, prior.source, lag, settings, recording)
-        known += (given["read_settings"], quality)
-        return cls(name, symbol, given["side"], order, *known)
+        strategy, benchmark = planned([made[one] for one in names], order)
+        return cls(
+            name=name, symbol=sessions.books.symbol or given["symbol"], side=given["side"],
+            order=order, session=session, day=day, strategy=strategy, benchmark=benchmark,
+            source=prior.source, settings=settings, recording=recording,
+            latency_seconds=given["latency_seconds"] if sessions.states is not None else 0.0,
+            reading=given["read_settings"], quality=quality,
+        )  # fmt: skip
 
     @property
     def id(self) -> str:
@@ -184,15 +188,28 @@ class Plan(Record):
         """The recording from shortly before the order's session on, as the study reads it.
 
         By default that of the configuration, of which the file at `path` has format and faults.
+
+        Raises
+        ------
+        ValidationError
+            Another symbol's recording, or one without a book in the session.
         """
-        begin = self.bounds[0]
-        if isinstance(self.recording, BookSnapshots) and not path:
-            yield self.recording
-            return
-        how = {"session": self.session, **self.reading}
-        for part in iter_books(path or self.recording, studies.PART_ROWS, **how):
-            if part.time[-1] >= begin:
-                yield assess(part, self.session, self.quality)[0]
+        (begin, close), found = self.bounds, False
+        parts: Iterable[BookSnapshots] = [self.recording]
+        if path or not isinstance(self.recording, BookSnapshots):
+            how = {"session": self.session, **self.reading}
+            parts = iter_books(path or self.recording, studies.PART_ROWS, **how)
+        for part in parts:
+            if part.symbol and self.symbol and part.symbol != self.symbol:
+                whose = f"the recording is of {part.symbol}, the order of {self.symbol}"
+                raise ValidationError(f"{whose}; name a recording of {self.symbol}")
+            found = found or bool(((begin <= part.time) & (part.time < close)).any())
+            if found:
+                drawn = part is self.recording
+                yield part if drawn else assess(part, self.session, self.quality)[0]
+        if not found:
+            what = path or "the recording"
+            raise ValidationError(f"{what} has no book in the session of {self.day}; name another")
 
 
 def _cap(given: dict[str, Any]) -> float:
@@ -218,12 +235,13 @@ def _known(
     config = ModelConfig.from_dict(given["model_settings"])
     curve = studies.curve_fit(given["model_type"], given["trade_sizes"], session, config)
     cap, side = _cap(given) / given["total_shares"], given["side"]
-    how = given["total_shares"], cap, given["objective"], given["urgency"]
+    how: Any = {name: given[name] for name in ("total_shares", "objective", "urgency")}
+    how["cap"] = cap
     if not n_fit:
         names, levels = given["prior_presets"], given["n_levels"]
         elsewhere = studies.draw_elsewhere(names, session, levels, rng)
         known = known_elsewhere(sessions.books, elsewhere, session, sides=[side], fit=curve)
-        return known[0].priors[side], studies.Experiment(sessions, known, [], *how)
+        return known[0].priors[side], studies.Experiment(sessions, known, [], **how)
     at = sum(one < day for one in days)
     if at < n_fit:
         raise InsufficientDataError(f"{at} sessions are known before {day}, {n_fit} are fitted to")
@@ -232,14 +250,14 @@ def _known(
     fitted = np.arange((last - n_fit) * n, last * n)
     source = " to ".join(dict.fromkeys(str(days[k]) for k in (last - n_fit, last - 1)))
     prior = Prior.from_books(sessions.books.take(fitted), side, session, source, curve)
-    experiment = studies.Experiment(sessions, [], [], *how)
+    experiment = studies.Experiment(sessions, [], [], **how)
     if len(days) > n_fit:
         first = replace(sessions, books=sessions.books.take(np.arange((n_fit + 1) * n)))
         decided = first.known(curve, fit_days=n_fit)
         names = ("borrowed_from", "daily_volume", "urgency", "fee_per_share")
         own = {name: given[name] for name in names}
         costs = studies.accountings(decided[0], session, side, **own)
-        experiment = studies.Experiment(first, decided, costs, *how)
+        experiment = studies.Experiment(first, decided, costs, **how)
         experiment, _ = studies.choose_forecast(experiment, curve, n_fit, given["latency_seconds"])
         experiment = replace(experiment, sessions=sessions)
     return prior, experiment

@@ -96,8 +96,12 @@ def synthetic(side: str = "buy", latency: float = 20.0, **settings: Any) -> Plan
     chosen = Settings(**{"limits": {"stale_seconds": 60.0}, **settings})
     order = ev.Order(4_000.0, np.full(13, 1_000.0))
     pair = [made[chosen.strategy], made[chosen.benchmark or "TWAP"]]
-    known = (order, HALF_HOURS, day, *ev.planned(pair, order), prior.source, latency, chosen)
-    return Plan("synthetic", states.symbol, side, *known, states)
+    strategy, benchmark = ev.planned(pair, order)
+    return Plan(
+        name="synthetic", symbol=states.symbol, side=side, order=order, session=HALF_HOURS, day=day,
+        strategy=strategy, benchmark=benchmark, source=prior.source, latency_seconds=latency,
+        settings=chosen, recording=states,
+    )  # fmt: skip
 
 
 def replayed_by_study(plan: Plan, name: str = "") -> ev.Execution:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 from helpers import real_data
 from live.venue import Message, Venue, recorded
 
-from research_lib.live import BinanceFeed, Book, Gap, Trade
+from research_lib.live import BinanceFeed, Book, Clock, Event, Gap, Trade, binance_feed
 from research_lib.market import BookSnapshots, read_books
+from research_lib.market.readers.binance import DepthReplay
 
 SPOT_ETH = "binance_raw_stream/spot_ethusdt_20240808.jsonl.gz"
 FUTURES = "binance_raw_stream/usdm_btcusdt_20240808.jsonl.gz"
@@ -111,23 +114,79 @@ def test_a_damaged_book_makes_the_connection_anew() -> None:
     assert sizes(found)[-1] == 5
 
 
+def test_a_damaged_message_is_no_gap_whatever_it_says() -> None:
+    class Socket:
+        said = iter([updates(2)[1], updates(2)[2] | {"s": "gap"}])
+
+        async def recv(self) -> str:
+            return json.dumps(next(self.said))
+
+    async def listen() -> list[Event]:
+        events = feed._heard(Socket())
+        return [await anext(events), await anext(events)]
+
+    feed = BinanceFeed("", "")
+    feed.book = DepthReplay(SNAPSHOT)
+    assert [type(one) for one in asyncio.run(listen())] == [Book, Gap]
+    assert (feed.counts["damaged"], feed.counts["gaps"]) == (1, 0)
+
+
+async def unheard(n: int, **how: Any) -> list[Event]:
+    """The first events of a venue where nobody listens."""
+    async with Venue(SNAPSHOT, []).open() as (url, book_url):
+        pass  # closed again
+    events = BinanceFeed(url, book_url, **how).events()
+    found = [await anext(events) for _ in range(n)]
+    await events.aclose()
+    return found
+
+
 def test_waits_between_attempts_double_up_to_the_longest() -> None:
-    async def listen() -> list[float]:
-        waits: list[float] = []
+    waits: list[float] = []
 
-        async def pause(seconds: float) -> None:
-            waits.append(seconds)
+    async def pause(seconds: float) -> None:
+        waits.append(seconds)
 
-        async with Venue(SNAPSHOT, []).open() as (url, book_url):
-            pass  # closed again: nobody listens there now
-        feed = BinanceFeed(url, book_url, pause=pause, max_wait_seconds=3.0)
-        events = feed.events()
-        for _ in range(5):
-            assert isinstance(await anext(events), Gap)
-        await events.aclose()
-        return waits
+    found = asyncio.run(unheard(5, pause=pause, max_wait_seconds=3.0))
+    assert {type(one) for one in found} == {Gap}
+    assert waits == [0.5, 1.0, 2.0, 3.0]
 
-    assert asyncio.run(listen()) == [0.5, 1.0, 2.0, 3.0]
+
+def test_a_venue_that_never_answers_is_a_gap_at_this_machines_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(binance_feed.time, "time_ns", lambda: 10**18)
+    (gap,) = asyncio.run(unheard(1))
+    assert isinstance(gap, Gap)
+    assert gap.time >= 10**18
+
+
+def test_the_clock_goes_on_between_two_attempts() -> None:
+    async def pause(seconds: float) -> None:
+        await asyncio.Event().wait()
+
+    found = asyncio.run(unheard(4, pause=pause, tick_seconds=0.001))
+    assert [type(one) for one in found] == [Gap, Clock, Clock, Clock]
+
+
+def test_the_clock_goes_on_while_the_book_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def listen() -> list[Event]:
+        async with Venue(SNAPSHOT, updates(5)).open() as (url, book_url):
+            events = BinanceFeed(url, book_url, tick_seconds=0.01).events()
+            found = [await anext(events) for _ in range(3)]
+            given.set()
+            await events.aclose()
+            return found
+
+    given, fetched = threading.Event(), binance_feed._fetched
+
+    def late(url: str) -> bytes:
+        given.wait()
+        return fetched(url)
+
+    monkeypatch.setattr(binance_feed, "_fetched", late)
+    found = asyncio.run(listen())
+    assert {type(one) for one in found} == {Clock}
 
 
 def test_a_silent_connection_is_made_anew() -> None:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from helpers import real_data
+from helpers import LONGEST, real_data
 from live.cases import Desk, of_plan, parameters, plan_of, study, synthetic
 from live.venue import Venue, recorded
 
 from research_lib.__main__ import main
 from research_lib.config import Json
 from research_lib.errors import ValidationError
-from research_lib.live import BinanceFeed, Event, Plan, events_of, work
+from research_lib.live import BinanceFeed, Clock, Event, Plan, Settings, events_of, run_live, work
+from research_lib.live import desk as desk_module
+from research_lib.live.desk import report_of
 from research_lib.reporting import Project
 
 SPOT_ETH = "binance_raw_stream/spot_ethusdt_20240808.jsonl.gz"
@@ -62,6 +66,7 @@ def test_the_command_works_an_order_and_goes_on_with_its_log(
     ("source", "said"),
     [
         ("tape", "must be replay"),
+        ("ws:https://127.0.0.1", "ws:// or wss://"),
         ("ws:ws://127.0.0.1:1", "snapshot_url"),
         ("replay:none.csv", "none.csv"),
     ],
@@ -74,6 +79,57 @@ def test_a_source_that_cannot_be_is_one_line(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_a_speed_that_cannot_be_begins_no_log(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="speed must be above 0"):
+        run_live(synthetic(), speed=0.0, output=str(tmp_path / "log"))
+    assert not (tmp_path / "log").exists()
+
+
+def test_an_interrupted_order_says_how_it_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def interrupted(*given: object, **how: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(desk_module, "work", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_live(synthetic(), output=str(tmp_path / "log"), out=io.StringIO())
+    assert "the same command goes on with the order" in capsys.readouterr().err
+
+
+def test_a_recording_must_be_of_the_symbol() -> None:
+    with pytest.raises(ValidationError, match="the order of GOOG"):
+        next(replace(synthetic(), symbol="GOOG").parts())
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+def test_a_recording_must_have_a_book_in_the_session(days: int) -> None:
+    plan = synthetic()
+    books = plan.recording.take(np.arange(390))  # of the first of three days
+    away = replace(plan, recording=books, day=plan.day + timedelta(days=days))
+    with pytest.raises(ValidationError, match="has no book in the session"):
+        list(away.parts())
+
+
+def test_a_session_is_a_date() -> None:
+    with pytest.raises(ValidationError, match="session must be a date"):
+        Settings(session=5)  # type: ignore[arg-type]
+
+
+def test_a_feed_that_ends_before_the_close_does_not_end_the_order(tmp_path: Path) -> None:
+    plan = synthetic()
+    desk = Desk(plan, tmp_path)
+
+    async def events() -> AsyncGenerator[Event, None]:
+        yield next(iter(events_of(plan.parts(), *plan.bounds)))
+
+    with pytest.raises(ValidationError, match="the feed ended at 20"):
+        asyncio.run(work(desk.engine, events()))
+    desk.journal.close()
+    assert not desk.of("end")
+    assert not Desk(plan, tmp_path).replayed().engine.own.open
 
 
 def test_a_misspelt_setting_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,17 +155,23 @@ def test_reports_on_a_pipe_are_the_fills(tmp_path: Path) -> None:
     """The feed waits for each answer: the first child order is filled in half, the next as a whole."""
     plan = synthetic(fills="stdin", strategy="TWAP")
     desk, (read, write) = Desk(plan, tmp_path), os.pipe()
+    no_report = b"no report" * 10_000  # above what a pipe holds
 
     async def events() -> AsyncGenerator[Event, None]:
         for event in events_of(plan.parts(), *plan.bounds):
             yield event
             if len(children := desk.of("child")) > len(desk.of("fill")):
                 share = 0.5 if len(children) == 1 else 1.0
-                filled = {"shares": share * children[-1]["shares"], "price": 50.0, "done": True}
+                filled = {"shares": share * children[-1]["shares"], "price": 29.6, "done": True}
                 text = json.dumps({"id": children[-1]["id"], **filled})
-                os.write(write, f"no report\n{text}\n".encode())
+                await asyncio.to_thread(answer, no_report + f"\n{text}\n".encode())
                 while len(desk.of("fill")) < len(children):
                     await asyncio.sleep(0)
+        yield Clock(plan.bounds[1])
+
+    def answer(content: bytes) -> None:
+        with open(write, "wb", closefd=False) as file:
+            file.write(content)
 
     with os.fdopen(read) as reports:
         asyncio.run(work(desk.engine, events(), reports=reports))
@@ -119,6 +181,57 @@ def test_reports_on_a_pipe_are_the_fills(tmp_path: Path) -> None:
     assert filled[:2] == pytest.approx([2_000 / 13, 6_000 / 13])
     assert filled.sum() == pytest.approx(4_000.0)
     assert desk.engine.counts["refused"] == 13
+
+
+@pytest.mark.parametrize("content", [b"", b"no report\n"])
+def test_reports_may_be_a_file(content: bytes, tmp_path: Path) -> None:
+    """As /dev/null is, which systemd gives; what is read before the first child order is refused."""
+    plan, path = synthetic(fills="stdin"), tmp_path / "reports.jsonl"
+    path.write_bytes(content)
+    desk = Desk(plan, tmp_path)
+
+    async def events() -> AsyncGenerator[Event, None]:
+        while desk.engine.counts["refused"] < len(content.splitlines()):
+            await asyncio.sleep(0)
+        yield Clock(plan.bounds[1])
+
+    with path.open() as reports:
+        asyncio.run(work(desk.engine, events(), reports=reports))
+    desk.journal.close()
+    assert desk.engine.finished
+
+
+def test_a_feed_that_never_waits_leaves_time_for_reports(tmp_path: Path) -> None:
+    plan = synthetic(fills="stdin")
+    desk, path = Desk(plan, tmp_path), tmp_path / "reports.jsonl"
+    path.write_bytes(b"no report\n")
+
+    async def events() -> AsyncGenerator[Event, None]:
+        while not desk.engine.counts["refused"]:
+            yield Clock(plan.bounds[0])
+        for _ in range(2):  # a step of the clock is confirmed by the next event
+            yield Clock(plan.bounds[1])
+
+    with path.open() as reports:
+        asyncio.run(asyncio.wait_for(work(desk.engine, events(), reports=reports), LONGEST))
+    desk.journal.close()
+
+
+GOOD: Json = {"id": "own-0001", "shares": 50, "price": 30.0, "done": True}
+LOOSE: list[Json] = [
+    {"shares": True},
+    {"shares": "50"},
+    {"price": "130.0"},
+    {"price": True},
+    {"done": 1},
+]
+LOOSE += [{"shares": 10**400}, {"price": 10**400}]
+
+
+@pytest.mark.parametrize("text", [*(json.dumps({**GOOD, **one}) for one in LOOSE), "[" * 10**5])
+def test_a_loose_report_is_none(text: str) -> None:
+    assert report_of(json.dumps(GOOD)) == ("own-0001", 50.0, 30.0, True)
+    assert report_of(text).id == ""
 
 
 def test_the_status_is_told_once_a_minute(tmp_path: Path) -> None:
@@ -133,7 +246,8 @@ def test_the_status_is_told_once_a_minute(tmp_path: Path) -> None:
         for event in list(events_of(plan.parts(), *plan.bounds))[:300]:
             yield event
 
-    asyncio.run(work(desk.engine, events(), tell=told.append, clock=clock))
+    with pytest.raises(ValidationError, match="the feed ended"):
+        asyncio.run(work(desk.engine, events(), tell=told.append, clock=clock))
     desk.journal.close()
     assert [one["kind"] for one in told] == ["status"] * 5
     assert sum(told[-1]["events"].values()) == 300

@@ -128,6 +128,10 @@ def _set(side: PriceLevels, levels: Any) -> None:
         side.set(price, size)
 
 
+class GapError(ValueError):
+    """An update that does not continue the one before."""
+
+
 class DepthReplay:
     """The book between two messages, and the states and trades not yet handed out."""
 
@@ -151,7 +155,7 @@ class DepthReplay:
         joined = before == self.last_id if self.started else before <= self.last_id
         if not joined or last < first:
             ids = f"{self.last_id} was the last, {before} is continued by {first} to {last}"
-            raise ValueError(f"a gap in the update ids: {ids}")
+            raise GapError(f"a gap in the update ids: {ids}")
         self.started, self.last_id = True, last
         return True
 
