@@ -33,6 +33,8 @@ class Worked:
     ----------
     open : dict of interval to Child
         Child orders that are not yet known to be filled.
+    over : str
+        The last child order that has filled more than its shares; "" if none has.
 
     Examples
     --------
@@ -47,16 +49,20 @@ class Worked:
         self.strategy = strategy
         self.filled, self.cost = np.zeros(n), np.zeros(n)
         self.open: dict[int, Child] = {}
+        self.over = ""
 
     def committed(self, t: int) -> Float:
         """Shares filled before t, with all that an open child order could still fill, (t,)."""
         taken = self.filled[:t].copy()
         for k, child in self.open.items():
-            taken[k] = child.shares
+            taken[k] = max(child.shares, taken[k])
         return taken
 
     def book(self, t: int, shares: float, cost: float, done: bool = True) -> None:
         """What the child order of interval t has filled in all."""
+        child = self.open.get(t)
+        if child and shares > child.shares * (1 + ROUNDING):
+            self.over = f"{shares:g} shares are filled of interval {t}'s {child.shares:g}"
         self.filled[t], self.cost[t] = shares, cost
         if done:
             self.open.pop(t, None)
@@ -86,7 +92,8 @@ class Engine:
     What it says is written to the journal first. An engine that is started again on the same
     journal goes on with the same order, and tells a child order that is not known to be filled once
     more under its id. Child orders and simulated fills are those of `evaluation.run` on the same
-    states, while no guard stops it.
+    states, while no guard stops it. A report of more shares than a child order has is booked and
+    ends the advice ("overfilled"): what is left belongs into a new order, with a mended gateway.
 
     Parameters
     ----------
@@ -105,7 +112,7 @@ class Engine:
     Raises
     ------
     ValidationError
-        The journal of another order; a latency as long as an interval.
+        The journal of another order or a damaged one; a latency as long as an interval.
     """
 
     def __init__(
@@ -124,6 +131,9 @@ class Engine:
         self.t, self.now, self.finished, self.unsent = 0, 0, False, False
         self.arrival, self.traded = math.nan, 0.0
         self.book: Book | None = None
+        self.doubted: Event | None = None  # a step forward that no second event has confirmed
+        self.sent = dict[int, int]()  # when child orders were told first
+        self.met = np.zeros(n)  # mean mid of the reported fills
         self.gap, self.step, self.faults = "", "", dict[str, str]()
         self.trades, self.due = list[Trade](), deque[_Due]()
         self.sampled: BookSnapshots | None = None  # of the last start
@@ -136,9 +146,22 @@ class Engine:
         """Take in one event; what is due before its time is done first, by what was known then."""
         if isinstance(event, Report):
             return self._report(event)
-        began, before = time.perf_counter(), self.t
         self.counts[type(event).__name__.lower()] += 1
-        self.step = self.plan.settings.limits.step(self.now, event.time)
+        limits, doubted = self.plan.settings.limits, self.doubted
+        step, self.doubted = limits.step(self.now, event.time), None
+        if step and event.time > self.now:
+            if doubted and not limits.step(doubted.time, event.time):
+                self._take(doubted)
+                step = ""
+            else:  # one wrong time does not end the order
+                self.doubted, self.step = event, step
+                return self._react()
+        self.step = step
+        return self._take(event)
+
+    def _take(self, event: Event) -> None:
+        """Take in an event whose time is not in doubt."""
+        began, before = time.perf_counter(), self.t
         self.now = max(self.now, event.time)
         self._until(self.now)
         if isinstance(event, Trade):
@@ -149,15 +172,20 @@ class Engine:
             self.book, self.gap = event, ""
             while self.due and self.due[0].arrival < event.time < self.close:
                 self._meet(self.due.popleft())  # it waited for a book that is not too old
-        if self.t and self.now < self.close and not isinstance(event, Trade):
-            self._look(self.now)
-            if self.unsent and not self.faults:
-                self._say(self._child(self.t - 1, self.now))
+        if not isinstance(event, Trade):
+            self._react()
         if self.now >= self.close and not self.finished:
             self.finish()
         if self.t > before:
             MONITOR.record_timing("live: decision", time.perf_counter() - began)
-        return None
+
+    def _react(self) -> None:
+        """Look at the guards within the session, and send what they held back of its end."""
+        # A recording that is heard again after a restart is behind the last start for a while.
+        if self.t and self.starts[self.t - 1] <= self.now < self.close:
+            self._look(self.now)
+            if self.unsent and not self.faults:
+                self._say(self._child(self.t - 1, self.now))
 
     def finish(self) -> None:
         """Fill what is still on its way in the last book, and say how the order ended."""
@@ -172,8 +200,9 @@ class Engine:
         done, rival = (float(one.filled.sum()) / total for one in (self.own, self.rival))
         return {
             "order": self.plan.id, "time": self.now, "interval": self.t,
-            "left": (1.0 - done) * total, "filled_pct": 100 * done, "benchmark_pct": 100 * rival,
-            "even_pct": 100 * self.t / len(self.starts), "stopped": list(self.faults),
+            "left": max(1.0 - done, 0.0) * total, "filled_pct": 100 * done,
+            "benchmark_pct": 100 * rival, "even_pct": 100 * self.t / len(self.starts),
+            "stopped": list(self.faults),
             "cost_bps": self.own.cost_bps(self.arrival),
             "benchmark_bps": self.rival.cost_bps(self.arrival),
         }  # fmt: skip
@@ -251,6 +280,8 @@ class Engine:
             faults = limits.faults(self._shown(at), now, opened, late, self.arrival)
         if self.step:
             faults["clock"] = self.step
+        if self.own.over:
+            faults["overfilled"] = self.own.over
         for name in faults.keys() - self.faults.keys():
             self._say({"kind": "stop", "guard": name, "why": faults[name], "time": now}, sync=False)
         for name in self.faults.keys() - faults.keys():
@@ -271,18 +302,19 @@ class Engine:
         self.unsent = False
         if not child.shares > 0:
             return {}
-        self.own.open[t] = child
+        self.own.open[t], self.sent[t] = child, self.now
         if settings.fills == "simulated":
             self.due.append(_Due(t, sent + self.lag, [self.own]))
         return self._record(t)
 
     def _record(self, t: int) -> dict[str, Any]:
         """The open child order of interval t as it is told."""
-        child, sign = self.own.open[t], side_sign(self.plan.side)
+        child = self.own.open[t]
+        price = float(self.seen.mid[t]) + side_sign(self.plan.side) * child.limit
         return {
-            "kind": "child", "id": self._id(t), "t": t, "time": self.now, "side": self.plan.side,
-            "symbol": self.plan.symbol, "shares": child.shares,
-            "limit_price": float(self.seen.mid[t]) + sign * child.limit,
+            "kind": "child", "id": self._id(t), "t": t, "time": self.sent[t],
+            "side": self.plan.side, "symbol": self.plan.symbol, "shares": child.shares,
+            "limit_price": price if math.isfinite(price) else None,
             "limit": child.limit, "forced": child.forced,
         }  # fmt: skip
 
@@ -307,16 +339,24 @@ class Engine:
         """Book what the desk says is filled of a child order; what cannot be true is refused."""
         ids = {self._id(t): t for t in self.own.open}
         t, shares, price = ids.get(report.id, -1), report.shares, report.price
-        child = self.own.open.get(t)
-        least, most = (self.own.filled[t], child.shares * (1 + ROUNDING)) if child else (0.0, -1.0)
-        if not (least <= shares <= most and (price > 0 or not shares)):
+        before, mid = self.own.filled[t], self._mid(price)
+        priced = price > 0 and abs(price / mid - 1.0) <= self.plan.settings.limits.price_band
+        if t < 0 or not (before <= shares < math.inf and (priced or not shares)):
             self.counts["refused"] += 1
             return self._say({"kind": "refused", **report._asdict(), "time": self.now}, sync=False)
-        mid = float(self.seen.mid[t])
-        cost = side_sign(self.plan.side) * shares * (price - mid) if shares else 0.0
+        if shares > before:
+            self.met[t] += (mid - self.met[t]) * (shares - before) / shares
+        met = float(self.met[t])
+        cost = side_sign(self.plan.side) * shares * (price - met) if shares else 0.0
         self.own.book(t, shares, cost, report.done)
-        known = {"t": t, "time": self.now, "cost": cost, "mid": mid}
+        known = {"t": t, "time": self.now, "cost": cost, "mid": met}
         return self._say({"kind": "fill", **report._asdict(), **known})
+
+    def _mid(self, price: float) -> float:
+        """The book's mid, else the last one that was sampled, else a price."""
+        book = self._shown(max(self.t - 1, 0))
+        mids = [price, *self.seen.mid[: self.t], 0.5 * sum(book.touch) if book else math.nan]
+        return next((float(one) for one in reversed(mids) if math.isfinite(one)), math.nan)
 
     def _say(self, *records: Json, sync: bool = True) -> None:
         said = [one for one in records if one]
@@ -337,8 +377,12 @@ class Engine:
         if records and records[0] != own:
             whose = f"{self.journal.path} is the log of another order, {records[0]}"
             raise ValidationError(f"{whose}; name a new one")
-        for record in records[1:]:
-            self._again(record)
+        for number, record in enumerate(records[1:], 2):
+            try:
+                self._again(record)
+            except (KeyError, TypeError, ValueError, IndexError) as error:
+                damaged = f"{self.journal.path} is damaged in line {number}: {error!r}"
+                raise ValidationError(f"{damaged}; move it away") from error
         if not records:
             return self._say(own)
         if self.finished:
@@ -354,22 +398,31 @@ class Engine:
 
     def _again(self, record: Json) -> None:
         """Take in a record of an earlier process."""
-        kind, t = record["kind"], record.get("t", -1)
+        kind = record["kind"]
+        self.finished |= kind == "end"
+        if kind not in ("child", "book", "fill", "benchmark"):
+            return
+        t = record["t"]
+        if t != self.t and kind == "book":
+            raise ValueError(f"interval {self.t} is missing before {t}")
+        if kind in ("child", "book"):
+            self.sent[t] = record["time"]
         if kind == "child":
-            self.own.open[t] = _child(record["shares"], record["limit"], record["forced"])
+            self.own.open[t] = _child_of(record["shares"], record["limit"], record["forced"])
             self.unsent = False
         elif kind == "book":
             self.t, self.unsent = t + 1, t + 1 == len(self.starts) and bool(record["stopped"])
             if record["child"][0]:
-                self.own.open[t] = _child(*record["child"])
+                self.own.open[t] = _child_of(*record["child"])
             self._sample(t, {name: np.array(record[name], float)[None] for name in LEVELS})
             self.seen.signals[t], self.traded = record["signals"], record["traded"]
-            self.rival.open[t] = _child(*record["benchmark"])
-        elif kind in ("fill", "benchmark"):
+            self.rival.open[t] = _child_of(*record["benchmark"])
+        else:
             of = self.own if kind == "fill" else self.rival
             of.book(t, record["shares"], record["cost"], record.get("done", True))
-        self.finished |= kind == "end"
+            if kind == "fill":
+                self.met[t] = record["mid"] or 0.0
 
 
-def _child(shares: float, limit: float | None, forced: float) -> Child:
+def _child_of(shares: float, limit: float | None, forced: float) -> Child:
     return Child(shares, math.inf if limit is None else limit, forced)

@@ -18,9 +18,11 @@ class Limits(Limited):
     stale_seconds : float
         Age of the book; also how late an interval's start may be noticed.
     clock_step_seconds : float
-        From one event to the next; back by at most a second.
+        From one event to the next; back by at most a second. A longer step forward waits for the
+        next event to confirm it.
     price_band : float
-        Distance of the mid from the order's first, as a fraction of it.
+        Distance of the mid from the order's first, as a fraction of it; also of a reported price
+        from the mid, beyond which the report is refused.
     max_participation : float
         Shares advised as a fraction of what the market has traded since the order's start; 0: none.
     max_child_shares : float

@@ -13,6 +13,8 @@ import numpy as np
 from research_lib.config import Json
 from research_lib.errors import ValidationError
 
+BEGINS = b'{"kind": "order"'  # every journal; no other file is written to
+
 
 class Journal:
     """JSON lines appended to a file and brought to the disk; one process at a time.
@@ -25,17 +27,17 @@ class Journal:
     Raises
     ------
     ValidationError
-        Another process writes to the file, or a line is damaged.
+        Another process writes to the file, it is no journal, or a line is damaged.
 
     Examples
     --------
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), "order.jsonl")
     >>> with Journal(path) as journal:
-    ...     journal.write({"kind": "child", "shares": 100.0, "limit_price": float("nan")})
+    ...     journal.write({"kind": "order", "shares": 100.0, "limit_price": float("nan")})
     >>> with Journal(path) as journal:
     ...     journal.records
-    [{'kind': 'child', 'shares': 100.0, 'limit_price': None}]
+    [{'kind': 'order', 'shares': 100.0, 'limit_price': None}]
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -51,12 +53,19 @@ class Journal:
         self._file.seek(0)
         content = self._file.read()
         whole = content.rfind(b"\n") + 1
-        self._file.truncate(whole)
+        if not BEGINS.startswith(content[: len(BEGINS)]):
+            self.close()
+            raise ValidationError(f"{path} is no journal of an order; name another file")
         try:
             self.records: list[Json] = [json.loads(one) for one in content[:whole].splitlines()]
         except ValueError as error:
             self.close()
             raise ValidationError(f"{path} is damaged: {error}; move it away") from error
+        self._file.truncate(whole)
+        if not content:  # the name of a new file is brought to the disk, too
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            os.fsync(folder)
+            os.close(folder)
 
     def write(self, *records: Json, sync: bool = True) -> None:
         """Append them at once; with `sync` they are on the disk when this returns."""

@@ -99,6 +99,19 @@ def test_a_clock_that_runs_back_stops_advice_until_it_has_caught_up(start: Any) 
     assert advised(desk) == [0, 1]
 
 
+@pytest.mark.parametrize("wrong", [Trade(OPEN + 10**15, 50.0, 1.0, 1), book(1e6)])
+def test_one_wrong_time_does_not_end_the_order(wrong: Trade | Book, start: Any) -> None:
+    """Advice stops until an event in order; what a second one confirms is the time."""
+    desk = start({"clock_step_seconds": 500.0, "stale_seconds": 1e4})
+    hear(desk, wrong)
+    assert stops(desk) == [("stop", "clock")]
+    assert desk.engine.now == OPEN + SECOND
+    hear(desk, book(3))
+    assert stops(desk) == [("stop", "clock"), ("resume", "clock")]
+    hear(desk, wrong, wrong)
+    assert desk.engine.finished
+
+
 def test_silence_is_noticed_by_the_clock_alone(start: Any) -> None:
     desk = start()
     hear(desk, Clock(OPEN + 62 * SECOND))
@@ -140,10 +153,10 @@ def test_no_child_order_is_larger_than_the_limits(
 # At the deadline
 
 
-def test_the_last_interval_sends_what_is_left(start: Any) -> None:
+def test_the_last_interval_sends_what_is_left_up_to_the_cap(start: Any) -> None:
     desk = start()
     hear(desk, book(at(12, -1)), book(at(12, 1)))
-    assert desk.of("child")[-1]["shares"] == 1_000.0  # the cap
+    assert desk.of("child")[-1]["shares"] == 1_000.0
 
 
 def test_or_leaves_all_but_an_even_child_order(start: Any) -> None:
@@ -174,6 +187,21 @@ def test_a_desk_that_died_while_stopped_sends_the_rest_when_it_is_back(
     again.journal.close()
     assert advised(again) == [12]
     assert again.of("fill")[-1]["shares"] == 1_000.0
+
+
+def test_a_desk_that_hears_the_recording_again_sends_the_rest_no_earlier(
+    start: Any, tmp_path: Path
+) -> None:
+    desk = start()
+    hear(desk, book(at(12, -1), bid=50.02), book(at(12, 1), bid=50.02))
+    desk.journal.close()
+    again = Desk(desk.plan, tmp_path)
+    hear(again, book(0), book(1), book(at(12, -1), bid=50.02), book(at(12, 1), bid=50.02))
+    assert advised(again) == []
+    hear(again, book(at(12, 2)), book(at(12, 3)))
+    again.journal.close()
+    assert advised(again) == [12]
+    assert again.of("child")[0]["time"] == OPEN + round(at(12, 2) * SECOND)
 
 
 def test_after_the_close_nothing_is_advised(start: Any) -> None:
