@@ -65,12 +65,16 @@ def of_plan(done: list[ev.Execution], plan: Plan, name: str) -> ev.Execution:
 
 
 class Desk:
-    """An engine with its journal in a folder, and all that it told."""
+    """An engine with its journal in a folder, and what it told, but the books: they would hold the recording."""
 
     def __init__(self, plan: Plan, folder: Path) -> None:
         self.told: list[Json] = []
         self.plan, self.journal = plan, Journal(folder / f"{plan.id}.jsonl")
-        self.engine = Engine(plan, self.journal, self.told.append)
+        self.engine = Engine(plan, self.journal, self._hear)
+
+    def _hear(self, record: Json) -> None:
+        if record["kind"] != "book":
+            self.told.append(record)
 
     def replayed(self, speed: float = math.inf, **how: Any) -> Desk:
         events = replay_events(self.plan.parts(), *self.plan.bounds, speed, **how)
