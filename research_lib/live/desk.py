@@ -178,9 +178,9 @@ async def _listen(engine: Engine, reports: TextIO) -> None:
 
     def read() -> None:
         """In a thread, since a file cannot be waited for; of its own buffer, which exit ignores."""
-        with open(reports.fileno(), "rb", closefd=False) as file, suppress(RuntimeError):
+        with open(reports.fileno(), "rb", closefd=False) as file, suppress(RuntimeError, OSError):
             for text in chain(file, [b""]):
-                loop.call_soon_threadsafe(lines.put_nowait, text)  # RuntimeError: it is closed
+                loop.call_soon_threadsafe(lines.put_nowait, text)  # these: it is closed
 
     threading.Thread(target=read, daemon=True).start()
     while text := await lines.get():
