@@ -24,7 +24,13 @@ from research_lib.evaluation.costs import HORIZON_SECONDS
 from research_lib.evaluation.inference import DIFFERENCE
 from research_lib.evaluation.passive import post_then_cross
 from research_lib.evaluation.priors import SIDES
-from research_lib.evaluation.resting import KINDS, Posting, Recording, rest_orders
+from research_lib.evaluation.resting import (
+    KINDS,
+    MAX_APART_SECONDS,
+    Posting,
+    Recording,
+    rest_orders,
+)
 from research_lib.market import BookSnapshots, Messages, Session
 from research_lib.market.book import side_sign
 from research_lib.market.presets import price_grid
@@ -362,12 +368,12 @@ def borrowed_impact(periods: Sequence[Period], market: str, n_intervals: int) ->
 
 
 def posted_twap(
-    sessions: Sessions, first: int, total_shares: float, latency_seconds: float
+    sessions: Sessions, first: int, total_shares: float, latency_seconds: float, **how: Any
 ) -> list[Execution]:
     """TWAP of each session from `first` on and side, posted, by both bounds of the queue.
 
     Empty where resting orders cannot be followed: without signed trades, or with states that stand
-    half an interval apart or more.
+    more than ten seconds apart. `how` are inferred and gap_seconds of `Recording`.
 
     Examples
     --------
@@ -379,13 +385,13 @@ def posted_twap(
     states, done = sessions.states, list[Execution]()
     if states is None or states.trades is None or not states.trades.aggressor.any():
         return done
-    for one in Period.of(states, sessions.session, sessions.tick)[first:]:
-        if np.median(np.diff(one.recording.books.time)) > 0.5 * one.step:
-            return []
+    if np.median(np.diff(states.time)) > NS * MAX_APART_SECONDS:
+        return done
+    for one in Period.of(states, sessions.session, sessions.tick, **how)[first:]:
         args = total_shares / len(one.start), one.recording, one.start, one.step
         for side, queue in product(SIDES, BOUNDS):
-            how = Posting(queue, latency_seconds=latency_seconds)
-            done.append(post_then_cross(*args, side, how, name=f"TWAP posted ({queue})"))
+            posting = Posting(queue, latency_seconds=latency_seconds)
+            done.append(post_then_cross(*args, side, posting, name=f"TWAP posted ({queue})"))
     return done
 
 
