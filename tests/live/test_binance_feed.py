@@ -16,7 +16,6 @@ from live.venue import Message, Venue, recorded
 
 from research_lib.live import BinanceFeed, Book, Clock, Event, Gap, Trade, binance_feed
 from research_lib.market import BookSnapshots, read_books
-from research_lib.market.readers.binance import DepthReplay
 
 SPOT_ETH = "binance_raw_stream/spot_ethusdt_20240808.jsonl.gz"
 FUTURES = "binance_raw_stream/usdm_btcusdt_20240808.jsonl.gz"
@@ -126,7 +125,7 @@ def test_a_damaged_message_is_no_gap_whatever_it_says() -> None:
         return [await anext(events), await anext(events)]
 
     feed = BinanceFeed("", "")
-    feed.book = DepthReplay(SNAPSHOT)
+    feed.book = binance_feed.DepthReplay(SNAPSHOT)
     assert [type(one) for one in asyncio.run(listen())] == [Book, Gap]
     assert (feed.counts["damaged"], feed.counts["gaps"]) == (1, 0)
 

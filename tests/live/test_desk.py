@@ -23,7 +23,6 @@ from research_lib.config import Json
 from research_lib.errors import ValidationError
 from research_lib.live import BinanceFeed, Clock, Event, Plan, Settings, events_of, run_live, work
 from research_lib.live import desk as desk_module
-from research_lib.live.desk import report_of
 from research_lib.reporting import Project
 
 SPOT_ETH = "binance_raw_stream/spot_ethusdt_20240808.jsonl.gz"
@@ -230,8 +229,8 @@ LOOSE += [{"shares": 10**400}, {"price": 10**400}]
 
 @pytest.mark.parametrize("text", [*(json.dumps({**GOOD, **one}) for one in LOOSE), "[" * 10**5])
 def test_a_loose_report_is_none(text: str) -> None:
-    assert report_of(json.dumps(GOOD)) == ("own-0001", 50.0, 30.0, True)
-    assert report_of(text).id == ""
+    assert desk_module.report_of(json.dumps(GOOD)) == ("own-0001", 50.0, 30.0, True)
+    assert desk_module.report_of(text).id == ""
 
 
 def test_the_status_is_told_once_a_minute(tmp_path: Path) -> None:
