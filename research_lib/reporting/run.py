@@ -1,5 +1,6 @@
 """Makes reports: plans what must run, runs it within limits, and places reports."""
 
+import atexit
 import contextlib
 import logging
 import os
@@ -365,6 +366,8 @@ def _run_kernel(task: Task, wait: float, stop: Event) -> Answer:
                 answer = Answer("kernel", f"{type(error).__name__}: {error}")
             finally:
                 over.set()
+                # nbclient forgets its own hook where a kernel ends before it is ready.
+                atexit.unregister(client._cleanup_kernel)
         left = {profile.name: profile.read_bytes()} if profile.is_file() else {}
     killed_for, peak_mb = watched.result()
     return replace(killed_for or answer, cell=begun[-1], peak_memory_mb=peak_mb, files=left)
@@ -383,7 +386,7 @@ def _watch(client: Any, options: Options, stop: Event, over: Event) -> tuple[Ans
             limit = f"the limit is {options.memory_mb:,.0f} MB"
             why = Answer("memory", f"used {peak_mb:,.0f} MB; {limit}")
         elif time.monotonic() - begin > options.seconds:
-            why = Answer("time", f"not finished after {options.seconds:,.0f} s, the limit")
+            why = Answer("time", f"not finished after {options.seconds:,g} s, the limit")
         for process in family if why else []:
             with contextlib.suppress(psutil.Error):
                 process.kill()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers import LONGEST, Family
-from tiny_project import tiny_project, write_configuration
+from tiny_project import command, tiny_project, write_configuration
 
 from research_lib.__main__ import main
 from research_lib.errors import (
@@ -242,3 +242,14 @@ def test_the_note_of_a_limit_has_the_cell_that_was_running(
     project, _ = troubled
     for name in ("hang", "hoard"):
         assert "while mode in (" in (project.reports / name / "failure.md").read_text()
+
+
+def test_nothing_is_left_to_do_at_exit_by_a_kernel_that_never_was_ready(tmp_path: Path) -> None:
+    """Less than a second, which is rounded down to none, is too short on every machine."""
+    project = tiny_project(tmp_path)
+    write_configuration(project, "one")
+    late = command(project, "report", "one", "--time-limit", "0.5")
+    ended = subprocess.run(late, capture_output=True, text=True, timeout=LONGEST)
+    assert ended.returncode == 2, ended.stderr
+    assert "strategy: failed: not finished after 0.5 s, the limit" in ended.stderr
+    assert "Traceback" not in ended.stderr
