@@ -16,6 +16,7 @@ from research_lib.evaluation import (
     Accounting,
     CarriedImpact,
     Execution,
+    Ladder,
     Twap,
     clairvoyant,
     compare,
@@ -115,7 +116,8 @@ def test_intervals_hold_the_true_difference_in_91_to_98_per_cent_of_repetitions(
     for day in range(4_000):
         drawn = market.books(13, 4, rng)
         one = dataclasses.replace(drawn, time=drawn.time + day * DAY_NS)
-        done += [run(Twap(), one, 900.0, "buy"), _weighed(early, one)]
+        books = Ladder.of(one, "buy")
+        done += [run(Twap(), books, 900.0, "buy"), _weighed(early, books)]
     rows = paired_costs(done)
     means = rows.loc[rows["strategy"] == "early", "difference_bps"].to_numpy()
     held = []
@@ -125,7 +127,7 @@ def test_intervals_hold_the_true_difference_in_91_to_98_per_cent_of_repetitions(
     assert 0.91 <= np.mean(held) <= 0.98, np.mean(held)
 
 
-def _weighed(weight: np.ndarray, books: BookSnapshots) -> Execution:
+def _weighed(weight: np.ndarray, books: BookSnapshots | Ladder) -> Execution:
     return dataclasses.replace(replay(900.0 * weight / weight.sum(), books, "buy"), name="early")
 
 
