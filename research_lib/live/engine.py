@@ -153,8 +153,8 @@ class Engine:
             if doubted and not limits.step(doubted.time, event.time):
                 self._take(doubted)
                 step = ""
-            else:  # one wrong time does not end the order
-                self.doubted, self.step = event, step
+            else:  # one wrong time does not end the order; the first of all stops nothing either
+                self.doubted, self.step = event, step if self.now else ""
                 return self._react()
         self.step = step
         return self._take(event)

@@ -18,8 +18,8 @@ class Limits(Limited):
     stale_seconds : float
         Age of the book; also how late an interval's start may be noticed.
     clock_step_seconds : float
-        From one event to the next; back by at most a second. A longer step forward waits for the
-        next event to confirm it.
+        From one event to the next; back by at most a second. A longer step forward, and the first
+        time of all, wait for the next event to confirm them.
     price_band : float
         Distance of the mid from the order's first, as a fraction of it; also of a reported price
         from the mid, beyond which the report is refused.
@@ -42,7 +42,9 @@ class Limits(Limited):
 
     def step(self, before: int, now: int) -> str:
         """What is wrong with the time of an event after another's, ns; "" if nothing is."""
-        seconds = (now - before) / 1e9 if before else 0.0
+        if not before:
+            return "the first time is not confirmed"
+        seconds = (now - before) / 1e9
         if -STEP_BACK_SECONDS <= seconds <= self.clock_step_seconds:
             return ""
         return f"the clock steps by {seconds:,.1f} s, at most {self.clock_step_seconds:g} are due"

@@ -44,18 +44,20 @@ class Journal:
         from locket import LockError, lock_file
 
         self.path = Path(path)
+        self._file = self.path.open("ab+")
+        self._file.seek(0)
+        if not BEGINS.startswith(self._file.read(len(BEGINS))):
+            self._file.close()
+            raise ValidationError(f"{path} is no journal of an order; name another file")
         self._lock = lock_file(f"{path}.lock", timeout=0)
         try:
             self._lock.acquire()
         except LockError as error:
+            self._file.close()
             raise ValidationError(f"{path} is in use; end the process that works on it") from error
-        self._file = self.path.open("ab+")
         self._file.seek(0)
         content = self._file.read()
         whole = content.rfind(b"\n") + 1
-        if not BEGINS.startswith(content[: len(BEGINS)]):
-            self.close()
-            raise ValidationError(f"{path} is no journal of an order; name another file")
         try:
             self.records: list[Json] = [json.loads(one) for one in content[:whole].splitlines()]
         except ValueError as error:

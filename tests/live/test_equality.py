@@ -29,12 +29,12 @@ def market(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any], list[Ex
     return name, given, study(given)
 
 
-@pytest.mark.parametrize("strategy", ["adaptive", "static optimal", "TWAP"])
+@pytest.mark.parametrize(("strategy", "beside"), [("adaptive", "TWAP"), ("static optimal", "")])
 def test_live_decisions_are_the_studys(
-    market: tuple[str, dict[str, Any], list[Execution]], strategy: str, tmp_path: Path
+    market: tuple[str, dict[str, Any], list[Execution]], strategy: str, beside: str, tmp_path: Path
 ) -> None:
     name, given, done = market
-    plan = plan_of(name, given, strategy=strategy)
+    plan = plan_of(name, given, strategy=strategy, benchmark=beside)
     desk = Desk(plan, tmp_path).replayed()
     for worked, of in ((desk.engine.own, strategy), (desk.engine.rival, plan.benchmark.name)):
         one = of_plan(done, plan, of)

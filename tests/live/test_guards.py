@@ -112,6 +112,15 @@ def test_one_wrong_time_does_not_end_the_order(wrong: Trade | Book, start: Any) 
     assert desk.engine.finished
 
 
+@pytest.mark.parametrize("wrong", [-1e9, 1e6])
+def test_a_wrong_first_time_neither_ends_nor_moves_the_order(wrong: float, tmp_path: Path) -> None:
+    desk = Desk(synthetic(strategy="TWAP", latency=0.0), tmp_path)
+    hear(desk, book(wrong), book(0.0), book(1.0))
+    desk.journal.close()
+    assert desk.engine.now == OPEN + SECOND
+    assert advised(desk) == [0]
+
+
 def test_silence_is_noticed_by_the_clock_alone(start: Any) -> None:
     desk = start()
     hear(desk, Clock(OPEN + 62 * SECOND))
@@ -120,7 +129,7 @@ def test_silence_is_noticed_by_the_clock_alone(start: Any) -> None:
 
 def test_without_a_book_since_the_open_nothing_is_advised(tmp_path: Path) -> None:
     desk = Desk(synthetic(strategy="TWAP", latency=0.0), tmp_path)
-    hear(desk, Clock(OPEN + HALF_HOUR + SECOND))
+    hear(desk, *2 * [Clock(OPEN + HALF_HOUR + SECOND)])
     desk.journal.close()
     assert advised(desk) == []
     assert ("stop", "stale") in stops(desk)
@@ -176,26 +185,23 @@ def test_what_was_stopped_at_the_last_start_is_sent_when_it_is_mended(start: Any
     assert desk.of("fill")[-1]["shares"] == 1_000.0
 
 
-def test_a_desk_that_died_while_stopped_sends_the_rest_when_it_is_back(
-    start: Any, tmp_path: Path
-) -> None:
+@pytest.fixture
+def again(start: Any, tmp_path: Path) -> Desk:
+    """Started anew after it died while stopped at the last start."""
     desk = start()
     hear(desk, book(at(12, -1), bid=50.02), book(at(12, 1), bid=50.02))
     desk.journal.close()
-    again = Desk(desk.plan, tmp_path)
+    return Desk(desk.plan, tmp_path)
+
+
+def test_a_desk_that_died_while_stopped_sends_the_rest_when_it_is_back(again: Desk) -> None:
     hear(again, book(at(12, 2)), book(at(12, 3)))
     again.journal.close()
     assert advised(again) == [12]
     assert again.of("fill")[-1]["shares"] == 1_000.0
 
 
-def test_a_desk_that_hears_the_recording_again_sends_the_rest_no_earlier(
-    start: Any, tmp_path: Path
-) -> None:
-    desk = start()
-    hear(desk, book(at(12, -1), bid=50.02), book(at(12, 1), bid=50.02))
-    desk.journal.close()
-    again = Desk(desk.plan, tmp_path)
+def test_a_desk_that_hears_the_recording_again_sends_the_rest_no_earlier(again: Desk) -> None:
     hear(again, book(0), book(1), book(at(12, -1), bid=50.02), book(at(12, 1), bid=50.02))
     assert advised(again) == []
     hear(again, book(at(12, 2)), book(at(12, 3)))
