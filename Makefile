@@ -4,8 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 NAMES  ?=
-# Progress bars on stderr would trip nbval; a worker takes whole files, so that their fixtures are made once.
-PYTEST := TQDM_DISABLE=1 $(BIN)/python -m pytest --quiet --numprocesses auto --maxprocesses 4 --dist loadfile
+# Progress bars on stderr would trip nbval; workers whose sums take threads of their own slow each
+# other down; one takes whole files, so that their fixtures are made once.
+PYTEST := TQDM_DISABLE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses auto --maxprocesses 4 --dist loadfile
 
 ifdef RESEARCH_DATA
 export RESEARCH_DATA := $(abspath $(RESEARCH_DATA))

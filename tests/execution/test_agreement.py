@@ -105,19 +105,23 @@ def case_of(family: str, seed: int, spread: float) -> Case:
 
 
 def twin_cost(case: Case) -> float:
-    """Optimal cost by bisection on the multiplier, plain NumPy on the curve's own inverse."""
+    """Optimal cost by 64 parts of the multiplier's bracket at a time, on the curve's own inverse."""
     total = case.curve.total(case.objective)
     upper = np.minimum(np.minimum(case.upper, np.maximum(case.shares, case.lower)), total.capacity)
     ends = np.concatenate([total.marginal_last(case.lower), total.marginal_last(upper)])
     low, high = ends.min() - case.price, ends.max() + case.price
 
-    def shares(nu: float) -> np.ndarray:
-        return np.clip(total.shares_at_marginal(nu), case.lower, upper)
+    repeated = CompositeImpact([case.curve] * 63).total(case.objective)
 
-    for _ in range(90):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if shares(middle).sum() < case.shares else (low, middle)
-    below, above = shares(low), shares(high)
+    def shares(nu: np.ndarray) -> np.ndarray:
+        found = repeated.shares_at_marginal(np.repeat(nu, len(upper)))
+        return np.clip(found.reshape(len(nu), -1), case.lower, upper)
+
+    for _ in range(15):
+        ends = low + (high - low) * np.arange(65) / 64
+        short = int((shares(ends[1:-1]).sum(axis=1) < case.shares).sum())
+        low, high = ends[short : short + 2]
+    below, above = shares(np.linspace(low, high, 63))[[0, -1]]
     gap = above.sum() - below.sum()
     part = (case.shares - below.sum()) / gap if gap > 0 else 0.0
     return float(np.sum(total.value(below + part * (above - below))))

@@ -33,8 +33,8 @@ def test_the_same_seed_gives_the_same_books() -> None:
 @pytest.mark.slow
 def test_true_curve_is_the_mean_of_walking_many_books(rng: np.random.Generator) -> None:
     """The closed form against 40,000 drawn books, within four standard errors of the mean."""
-    session = Session(2)
-    # 20,000 days: a volatility at which the price stays well above zero, and the spread of 20 % a year.
+    session = Session(10)
+    # 4,000 days: a volatility at which the price stays well above zero, and the spread of 20 % a year.
     market = SyntheticMarket(
         ModelConfig(volatility_factor=0.02, spread_factor=0.1, volume_decay=0.02),
         session,
@@ -45,8 +45,8 @@ def test_true_curve_is_the_mean_of_walking_many_books(rng: np.random.Generator) 
     for shares in (40.0, 150.0, 350.0):
         curves = slippage_curves(books, [shares], "buy")
         assert not curves.censored.any()
-        for t in range(2):
-            seen = curves.slippage[t::2, 0]
+        for t in range(10):
+            seen = curves.slippage[t::10, 0]
             truth = market.true_curve.slippage(shares)[t]
             assert abs(seen.mean() - truth) < 4 * seen.std() / np.sqrt(len(seen)), (shares, t)
 

@@ -203,10 +203,13 @@ def test_a_scheduler_that_goes_away_is_an_error_with_a_remedy(
 def test_a_scheduler_that_goes_away_before_a_worker_comes_is_an_error_with_a_remedy(
     tiny: Project, tmp_path: Path, family: Family
 ) -> None:
+    import dask
+    import distributed  # noqa: F401 -- its defaults must be there before one is set, or they leave with it
+
     address, _ = _scheduler(tmp_path, family)
     write_configuration(tiny, "one")
-    runs = chosen_runs([], None, tiny)
-    with ThreadPoolExecutor(1) as pool:
+    runs, waits = chosen_runs([], None, tiny), {"distributed.comm.timeouts.connect": "5s"}
+    with ThreadPoolExecutor(1) as pool, dask.config.set(waits):
         with Client(address, set_as_default=False, timeout=LONGEST) as watcher:
             call = pool.submit(run_reports, runs, tiny, Options(scheduler=address))
 
