@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from research_lib.checks import Float, number
 from research_lib.compiling import compiled
 from research_lib.errors import ValidationError
-from research_lib.evaluation.executions import Filled, Ladder, Walked, walk, with_rest
+from research_lib.evaluation.executions import Filled, Ladder, Walked, with_rest
 from research_lib.evaluation.forecast import Liquidity
 from research_lib.evaluation.mid_forecast import GivenMoves, MidForecast
 from research_lib.evaluation.shapes import WeightedShapes, decaying
@@ -173,7 +173,7 @@ class Adaptive(Strategy):
     def meet(self, child: Child, seen: Ladder, books: Ladder) -> tuple[float, float]:
         """The step of `fill`: what its limit reaches, and what is forced."""
         size, drift = books.size[0], _drift(seen, books)[0]
-        return walk(books.premium[0], size, np.zeros(len(size)), 0.0, *child, drift)
+        return _taken(books.premium[0], size, np.zeros(len(size)), drift, *child)
 
     def fill(self, order: Order, books: Ladder, seen: Ladder, refill: float) -> Filled:
         """The steps of `Strategy.fill`, compiled.
@@ -228,10 +228,26 @@ def _fill(
             consumed[level] *= kept
             seen.size[k, level] = max(seen.size[k, level] - consumed[level], 0.0)
         want, limit, forced, near = _decide(k, remaining, near, seen, plan)
-        child = want, limit, forced, drift[k]
-        filled[k], cost[k] = walk(premium[k], size[k], consumed, 1.0, *child)
+        filled[k], cost[k] = _taken(premium[k], size[k], consumed, drift[k], want, limit, forced)
         remaining -= filled[k]
     return filled, cost, remaining
+
+
+@compiled
+def _taken(
+    premium: Float, size: Float, consumed: Float, drift: float,
+    want: float, limit: float, forced: float,
+) -> tuple[float, float]:  # fmt: skip
+    """Shares filled in one book and their cost over its mid; they are added to `consumed` (L,)."""
+    left, cost = want, 0.0
+    for level in range(len(size)):
+        due = left if premium[level] + drift <= limit else left - (want - forced)
+        taken = min(due, size[level] - consumed[level])
+        if taken > 0.0:
+            cost += taken * premium[level]
+            left -= taken
+            consumed[level] += taken
+    return want - left, cost
 
 
 @compiled

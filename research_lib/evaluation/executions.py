@@ -473,19 +473,16 @@ def fill_schedule(shares: Float, caps: Float, ladder: Ladder, refill: float) -> 
 
 @compiled
 def walk(
-    premium: Float, size: Float, consumed: Float, kept: float, want: float,
-    limit: float = np.inf, forced: float = 0.0, drift: float = 0.0,
-) -> tuple[float, float]:  # fmt: skip
+    premium: Float, size: Float, consumed: Float, kept: float, want: float
+) -> tuple[float, float]:
     """Shares filled and their cost over the mid, where a share `kept` of consumed ones is missing.
 
-    `consumed` (L,) becomes what is missing afterwards. Beyond the premium `limit`, less the move
-    `drift` of the mid since, only the shares `forced` are taken.
+    `consumed` (L,) becomes what is missing afterwards.
     """
     left, cost = want, 0.0
     for level in range(len(size)):
         missing = kept * consumed[level]  # also for levels not shown now
-        due = left if premium[level] + drift <= limit else left - (want - forced)
-        taken = max(min(due, size[level] - missing), 0.0)
+        taken = max(min(left, size[level] - missing), 0.0)
         cost += taken * premium[level]
         consumed[level] = missing + taken
         left -= taken

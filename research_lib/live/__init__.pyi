@@ -5,8 +5,8 @@ from research_lib.live.engine import Engine as Engine
 from research_lib.live.events import Book as Book
 from research_lib.live.events import Clock as Clock
 from research_lib.live.events import Event as Event
+from research_lib.live.events import FillReport as FillReport
 from research_lib.live.events import Gap as Gap
-from research_lib.live.events import Report as Report
 from research_lib.live.events import Trade as Trade
 from research_lib.live.events import events_of as events_of
 from research_lib.live.guards import Limits as Limits

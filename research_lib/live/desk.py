@@ -5,35 +5,34 @@ import json
 import math
 import sys
 import threading
-import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
-from contextlib import closing, suppress
+from collections.abc import AsyncGenerator
+from contextlib import suppress
 from itertools import chain
+from time import monotonic
 from typing import Any, TextIO
 
 import numpy as np
 
-from research_lib.checks import number
 from research_lib.config import Json
 from research_lib.errors import ValidationError
 from research_lib.live.binance_feed import BinanceFeed
 from research_lib.live.engine import Engine
-from research_lib.live.events import Event, Report
+from research_lib.live.events import Event, FillReport
 from research_lib.live.journal import Journal, line
 from research_lib.live.plan import Plan
 from research_lib.live.sources import replay_events
 from research_lib.monitoring import MONITOR, peak_memory_mb
 
 STATUS_SECONDS, PROGRESS_SECONDS = 60.0, 0.5
+REPORT_SECONDS = 60.0  # after the close, while child orders are open
 OF_THE_STATE = ("book", "benchmark")  # records that only the journal needs
 
 
 def run_live(
-    plan: Plan, source: str = "replay", *, speed: float = 1.0, output: str = "",
-    out: TextIO | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Work the plan's order to the close of its session; child orders go to `out` as JSON lines.
+    plan: Plan, source: str = "replay", *, speed: float = 1.0, output: str = ""
+) -> dict[str, Any]:
+    """Work the plan's order to the close of its session; child orders go to stdout as JSON lines.
 
     Parameters
     ----------
@@ -45,8 +44,6 @@ def run_live(
         Of a replay, above 0, times real time; infinite for as fast as possible.
     output : str
         The journal: an order that it holds is gone on with. By default <order>.jsonl.
-    out : text file, optional
-        stdout by default.
 
     Returns
     -------
@@ -59,22 +56,21 @@ def run_live(
         Another source or speed, a log of another order, or a feed that ends before the close.
     """
     events, counts = _feed(plan, source, speed)
-    stream = out or sys.stdout
-
-    def tell(record: Json) -> None:
-        if record["kind"] not in OF_THE_STATE:
-            stream.write("\r" * stream.isatty() + line(record) + "\n")
-            stream.flush()
-
-    with closing(Journal(output or f"{plan.id}.jsonl")) as journal:
-        engine = Engine(plan, journal, tell)
+    with Journal(output or f"{plan.id}.jsonl") as journal:
+        engine = Engine(plan, journal, _tell)
         reports = sys.stdin if plan.settings.fills == "stdin" else None
         try:
-            asyncio.run(work(engine, events, reports=reports, feed=counts, tell=tell))
+            asyncio.run(work(engine, events, reports=reports, feed=counts))
         except KeyboardInterrupt:
             sys.stderr.write("\nthe same command goes on with the order\n")
             raise
     return engine.progress()
+
+
+def _tell(record: Json) -> None:
+    if record["kind"] not in OF_THE_STATE:
+        sys.stdout.write("\r" * sys.stdout.isatty() + line(record) + "\n")
+        sys.stdout.flush()
 
 
 def _feed(
@@ -82,26 +78,27 @@ def _feed(
 ) -> tuple[AsyncGenerator[Event, None], Counter[str]]:
     """The events of a source, and what it counts."""
     kind, _, where = source.partition(":")
+    if not speed > 0:
+        raise ValidationError(f"speed must be above 0, got {speed:g}")
     if kind == "replay":
-        number("speed", min(speed, 1e12), above=0)
         return replay_events(plan.parts(where), *plan.bounds, speed), Counter()
     if kind != "ws" or not where.startswith(("ws://", "wss://")):
         known = "replay, replay:FILE or ws:URL with a URL that begins with ws:// or wss://"
         raise ValidationError(f"source {source!r} must be {known}")
+    if speed != 1.0:
+        raise ValidationError(f"a stream has its own pace; leave out the speed {speed:g}")
     settings = plan.settings
     if not settings.snapshot_url:
         raise ValidationError("live: snapshot_url must name where Binance gives the whole book")
-    feed = BinanceFeed(
-        where, settings.snapshot_url,
-        silence_seconds=settings.silence_seconds, max_wait_seconds=settings.max_wait_seconds,
-    )  # fmt: skip
+    waits = settings.silence_seconds, settings.max_wait_seconds
+    symbol = settings.stream_symbol or plan.symbol
+    feed = BinanceFeed(where, settings.snapshot_url, *waits, symbol)
     return feed.events(), feed.counts
 
 
 async def work(
     engine: Engine, events: AsyncGenerator[Event, None], *, reports: TextIO | None = None,
-    feed: Counter[str] | None = None, tell: Callable[[Json], None] = lambda record: None,
-    clock: Callable[[], float] = time.monotonic,
+    feed: Counter[str] | None = None,
 ) -> None:  # fmt: skip
     """Give an engine the events of a feed, until its session closes.
 
@@ -112,11 +109,7 @@ async def work(
     reports : text file, optional
         Fills as JSON lines: id, shares (in all so far), price (their mean), done.
     feed : Counter, optional
-        Of the feed, for the status.
-    tell : callable of a record
-        Hears the status once a minute.
-    clock : callable
-        Seconds.
+        Of the feed, for the status, which the engine's `tell` hears once a minute.
 
     Raises
     ------
@@ -124,7 +117,7 @@ async def work(
         The feed ends before the close; the order can be gone on with.
     """
     listening = asyncio.create_task(_listen(engine, reports)) if reports else None
-    told = shown = clock()
+    status_at = shown_at = monotonic()
     try:
         while not engine.finished:
             event = await anext(events, None)
@@ -137,12 +130,18 @@ async def work(
                 await asyncio.sleep(0)  # a feed that never waits would leave no time for reports
                 if listening.done():
                     listening.result()  # raises what it met
-            if (now := clock()) - told >= STATUS_SECONDS:
-                told = now
-                tell(_status(engine, feed or Counter()))
-            if now - shown >= PROGRESS_SECONDS and sys.stderr.isatty():
-                shown = now
+            if (now := monotonic()) - status_at >= STATUS_SECONDS:
+                status_at = now
+                engine.tell(_status(engine, feed or Counter()))
+            if now - shown_at >= PROGRESS_SECONDS and sys.stderr.isatty():
+                shown_at = now
                 sys.stderr.write("\r" + progress_line(engine.progress()))
+        closed = monotonic()  # what is filled by then may be reported a little later
+        while listening and engine.own.open and monotonic() - closed < REPORT_SECONDS:
+            await asyncio.sleep(0.1)
+            if listening.done():
+                listening.result()
+                break
     finally:
         if listening:
             listening.cancel()
@@ -175,19 +174,22 @@ def progress_line(done: Json) -> str:
 async def _listen(engine: Engine, reports: TextIO) -> None:
     """Reports of fills, line by line; what is none is counted as refused."""
     lines, loop = asyncio.Queue[bytes](), asyncio.get_running_loop()
+    descriptor = reports.fileno()  # here, where an error ends `work`
 
     def read() -> None:
         """In a thread, since a file cannot be waited for; of its own buffer, which exit ignores."""
-        with open(reports.fileno(), "rb", closefd=False) as file, suppress(RuntimeError, OSError):
+        with open(descriptor, "rb", closefd=False) as file, suppress(RuntimeError, OSError):
             for text in chain(file, [b""]):
                 loop.call_soon_threadsafe(lines.put_nowait, text)  # these: it is closed
 
     threading.Thread(target=read, daemon=True).start()
     while text := await lines.get():
         engine.handle(report_of(text))
+    why = "the reports have ended; open child orders count as filled"
+    engine.tell({"kind": "warning", "why": why, "time": engine.now})
 
 
-def report_of(text: str | bytes) -> Report:
+def report_of(text: str | bytes) -> FillReport:
     """The report of a JSON line; of no child order where the line is none.
 
     Examples
@@ -200,7 +202,7 @@ def report_of(text: str | bytes) -> Report:
         shares, done = given["shares"], given["done"]
         price = math.nan if given["price"] is None else given["price"]
         if {type(shares), type(price)} <= {int, float} and type(done) is bool:
-            return Report(str(given["id"]), float(shares), float(price), done)
+            return FillReport(str(given["id"]), float(shares), float(price), done)
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         pass
-    return Report("", 0.0, 0.0, done=False)
+    return FillReport("", 0.0, 0.0, done=False)

@@ -13,7 +13,7 @@ from research_lib.checks import Float
 from research_lib.config import Json
 from research_lib.errors import ValidationError
 from research_lib.evaluation import Child, Ladder, Strategy
-from research_lib.live.events import Book, Event, Gap, Report, Trade
+from research_lib.live.events import Book, Event, FillReport, Gap, Trade
 from research_lib.live.journal import Journal
 from research_lib.live.plan import Plan
 from research_lib.market import BookSnapshots, Trades
@@ -23,17 +23,21 @@ from research_lib.monitoring import MONITOR
 NOTHING = Child(0.0)
 _NO_BOOK: Any = {name: np.zeros((1, 1)) for name in LEVELS}
 _WIDE = ("premium", "size")  # of a ladder: by level
+TRADE = [("time", "i8"), ("price", "f8"), ("size", "f8"), ("aggressor", "i8")]
 ROUNDING = 1e-9  # of a child order: of the shares in its reports
 
 
 class Worked:
-    """How far a strategy is: by interval shares filled and their cost over the mid, (n,).
+    """How far a strategy is.
 
     Attributes
     ----------
+    strategy : Strategy
+    filled, cost : (n,)
+        By interval: shares filled, and their cost over the mid, currency.
     open : dict of interval to Child
         Child orders that are not yet known to be filled.
-    over : str
+    overfilled : str
         The last child order that has filled more than its shares; "" if none has.
 
     Examples
@@ -49,7 +53,7 @@ class Worked:
         self.strategy = strategy
         self.filled, self.cost = np.zeros(n), np.zeros(n)
         self.open: dict[int, Child] = {}
-        self.over = ""
+        self.overfilled = ""
 
     def committed(self, t: int) -> Float:
         """Shares filled before t, with all that an open child order could still fill, (t,)."""
@@ -62,7 +66,7 @@ class Worked:
         """What the child order of interval t has filled in all."""
         child = self.open.get(t)
         if child and shares > child.shares * (1 + ROUNDING):
-            self.over = f"{shares:g} shares are filled of interval {t}'s {child.shares:g}"
+            self.overfilled = f"{shares:g} shares are filled of interval {t}'s {child.shares:g}"
         self.filled[t], self.cost[t] = shares, cost
         if done:
             self.open.pop(t, None)
@@ -74,11 +78,11 @@ class Worked:
 
 
 class _Due(NamedTuple):
-    """Child orders of interval t on their way to the book, with their arrival, ns."""
+    """The child order of interval t on its way to the book, with its arrival, ns."""
 
     t: int
     arrival: int
-    of: list[Worked]
+    one: Worked
 
 
 def _row(book: Book | None) -> Any:
@@ -93,7 +97,8 @@ class Engine:
     journal goes on with the same order, and tells a child order that is not known to be filled once
     more under its id. Child orders and simulated fills are those of `evaluation.run` on the same
     states, while no guard stops it. A report of more shares than a child order has is booked and
-    ends the advice ("overfilled"): what is left belongs into a new order, with a mended gateway.
+    ends the advice ("overfilled"): a new order, after the gateway is corrected, works what is left.
+    Reports that come after the close are booked, and the end is written again.
 
     Parameters
     ----------
@@ -126,15 +131,16 @@ class Engine:
         if self.lag >= length:
             late = f"latency_seconds {plan.latency_seconds:g} must be below an interval's"
             raise ValidationError(f"{late} {length / 1e9:g} s; take fewer intervals")
-        self.own, self.rival = Worked(plan.strategy, n), Worked(plan.benchmark, n)
+        self.own, self.benchmark = Worked(plan.strategy, n), Worked(plan.benchmark, n)
         self.counts: Counter[str] = Counter()
         self.t, self.now, self.finished, self.unsent = 0, 0, False, False
+        self.before = 0  # time of the last record of an earlier process, ns UTC
         self.arrival, self.traded = math.nan, 0.0
         self.book: Book | None = None
         self.doubted: Event | None = None  # a step forward that no second event has confirmed
         self.sent = dict[int, int]()  # when child orders were told first
-        self.met = np.zeros(n)  # mean mid of the reported fills
-        self.gap, self.step, self.faults = "", "", dict[str, str]()
+        self.mean_mid = np.zeros(n)  # mean mid of the reported fills
+        self.gap_reason, self.clock_fault, self.faults = "", "", dict[str, str]()
         self.trades, self.due = list[Trade](), deque[_Due]()
         self.sampled: BookSnapshots | None = None  # of the last start
         blank, none = np.zeros(n), np.zeros((n, 1))
@@ -142,36 +148,42 @@ class Engine:
         self.seen = Ladder(plan.side, self.starts, *shown, np.zeros((n, 4)), plan.symbol)
         self._restore()
 
-    def handle(self, event: Event | Report) -> None:
-        """Take in one event; what is due before its time is done first, by what was known then."""
-        if isinstance(event, Report):
+    def handle(self, event: Event | FillReport) -> None:
+        """Take in one event; what is due before its time is done first, by what was known then.
+
+        Raises
+        ------
+        OSError
+            The log or what hears the records cannot be written to.
+        """
+        if isinstance(event, FillReport):
             return self._report(event)
         self.counts[type(event).__name__.lower()] += 1
         limits, doubted = self.plan.settings.limits, self.doubted
         step, self.doubted = limits.step(self.now, event.time), None
         if step and event.time > self.now:
             if doubted and not limits.step(doubted.time, event.time):
-                self._take(doubted)
+                self._apply(doubted)
                 step = ""
             else:  # one wrong time does not end the order; the first of all stops nothing either
-                self.doubted, self.step = event, step if self.now else ""
+                self.doubted, self.clock_fault = event, step if self.now else ""
                 return self._react()
-        self.step = step
-        return self._take(event)
+        self.clock_fault = step
+        return self._apply(event)
 
-    def _take(self, event: Event) -> None:
+    def _apply(self, event: Event) -> None:
         """Take in an event whose time is not in doubt."""
         began, before = time.perf_counter(), self.t
         self.now = max(self.now, event.time)
-        self._until(self.now)
+        self._advance(self.now)
         if isinstance(event, Trade):
             self._trade(event)
         elif isinstance(event, Gap):
-            self.book, self.gap = None, event.reason
-        elif isinstance(event, Book) and event.complete:
-            self.book, self.gap = event, ""
+            self.book, self.gap_reason = None, event.reason
+        elif isinstance(event, Book):
+            self.book, self.gap_reason = event, ""
             while self.due and self.due[0].arrival < event.time < self.close:
-                self._meet(self.due.popleft())  # it waited for a book that is not too old
+                self._fill()  # it waited for a book that is not too old
         if not isinstance(event, Trade):
             self._react()
         if self.now >= self.close and not self.finished:
@@ -183,31 +195,37 @@ class Engine:
         """Look at the guards within the session, and send what they held back of its end."""
         # A recording that is heard again after a restart is behind the last start for a while.
         if self.t and self.starts[self.t - 1] <= self.now < self.close:
-            self._look(self.now)
+            self._check_guards(self.now)
             if self.unsent and not self.faults:
-                self._say(self._child(self.t - 1, self.now))
+                self._write(self._child(self.t - 1, self.now))
 
     def finish(self) -> None:
         """Fill what is still on its way in the last book, and say how the order ended."""
         while self.due:
-            self._meet(self.due.popleft())
+            self._fill()
         self.finished = True
-        self._say({"kind": "end", **self.progress(), "open": [self._id(t) for t in self.own.open]})
+        waiting = [self._id(t) for t in self.own.open]
+        self._write({"kind": "end", **self.progress(), "open": waiting})
 
     def progress(self) -> dict[str, Any]:
         """What is left, and the cost so far beside the benchmark's, bps of the first mid."""
         total = self.plan.order.total_shares
-        done, rival = (float(one.filled.sum()) / total for one in (self.own, self.rival))
+        done, beside = (float(one.filled.sum()) / total for one in (self.own, self.benchmark))
         return {
-            "order": self.plan.id, "time": self.now, "interval": self.t,
+            "order": self.plan.id, "time": self._time, "interval": self.t,
             "left": max(1.0 - done, 0.0) * total, "filled_pct": 100 * done,
-            "benchmark_pct": 100 * rival, "even_pct": 100 * self.t / len(self.starts),
+            "benchmark_pct": 100 * beside, "even_pct": 100 * self.t / len(self.starts),
             "stopped": list(self.faults),
             "cost_bps": self.own.cost_bps(self.arrival),
-            "benchmark_bps": self.rival.cost_bps(self.arrival),
+            "benchmark_bps": self.benchmark.cost_bps(self.arrival),
         }  # fmt: skip
 
-    def _until(self, now: int) -> None:
+    @property
+    def _time(self) -> int:
+        """The latest time that is known, ns UTC."""
+        return max(self.now, self.before)
+
+    def _advance(self, now: int) -> None:
         """Fills on arrival and decisions at starts before `now`, in their order."""
         max_age = self.plan.settings.max_age_seconds
         while True:
@@ -220,7 +238,7 @@ class Engine:
             if min(start, arrival) >= min(now, self.close):
                 return
             if arrival <= start:
-                self._meet(self.due.popleft())
+                self._fill()
             else:
                 self._decide(start, now)
 
@@ -238,22 +256,22 @@ class Engine:
     def _decide(self, start: int, now: int) -> None:
         """Sample the book at the start of interval t and advise its child order."""
         t, self.t, row = self.t, self.t + 1, _row(self._shown(self.t))
-        columns = zip(*self.trades, strict=True) if self.trades else ((), (), (), ())
-        trades: Any = [np.array(one, kind) for one, kind in zip(columns, "qddq", strict=True)]
-        self._sample(t, row, Trades(*trades))
+        rows = np.array(self.trades, TRADE)
+        self._sample(t, row, Trades(rows["time"], rows["price"], rows["size"], rows["aggressor"]))
         gone = [one.size for one in self.trades if one.time < start]
         self.traded, self.trades = self.traded + sum(gone), self.trades[len(gone) :]
-        self._look(start, (now - start) / 1e9)
-        rival = self.rival.strategy.child(t, self.rival.committed(t), self.seen, self.plan.order)
-        self.rival.open[t] = rival
-        self.due.append(_Due(t, start + self.lag, [self.rival]))
+        self._check_guards(start, (now - start) / 1e9)
+        committed, of = self.benchmark.committed(t), self.plan.order
+        benchmark = self.benchmark.strategy.child(t, committed, self.seen, of)
+        self.benchmark.open[t] = benchmark
+        self.due.append(_Due(t, start + self.lag, self.benchmark))
         child = {} if self.faults else self._child(t, start)
-        self.unsent = not child and t + 1 == len(self.starts)
+        self.unsent = bool(self.faults) and t + 1 == len(self.starts)
         levels = {name: one[0] for name, one in row.items()}
         known = {"signals": self.seen.signals[t], "traded": self.traded, "stopped": self.faults}
         # A write that is cut off never leaves the child order without the book that it came from.
-        orders = {"benchmark": rival, "child": self.own.open.get(t, NOTHING)}
-        self._say({"kind": "book", "t": t, "time": start, **levels, **known, **orders}, child)
+        orders = {"benchmark": benchmark, "child": self.own.open.get(t, NOTHING)}
+        self._write({"kind": "book", "t": t, "time": start, **levels, **known, **orders}, child)
 
     def _sample(self, t: int, row: Any, trades: Trades | None = None) -> None:
         """Show the strategies the book of interval t, and what was traded since the one before."""
@@ -271,71 +289,67 @@ class Engine:
         if not math.isfinite(self.arrival):
             self.arrival = float(shown.mid[0])
 
-    def _look(self, now: int, late: float = 0.0) -> None:
+    def _check_guards(self, now: int, late: float = 0.0) -> None:
         """Say which guards stop advice from now on, and which no longer do."""
-        limits, at = self.plan.settings.limits, max(self.t - 1, 0)
-        opened = int(self.opened[at])
-        faults = {"gap": self.gap}
-        if not self.gap:
-            faults = limits.faults(self._shown(at), now, opened, late, self.arrival)
-        if self.step:
-            faults["clock"] = self.step
-        if self.own.over:
-            faults["overfilled"] = self.own.over
-        for name in faults.keys() - self.faults.keys():
-            self._say({"kind": "stop", "guard": name, "why": faults[name], "time": now}, sync=False)
-        for name in self.faults.keys() - faults.keys():
-            self._say({"kind": "resume", "guard": name, "time": now}, sync=False)
-        self.faults = faults
+        at, found = max(self.t - 1, 0), {"gap": self.gap_reason}
+        if not self.gap_reason:
+            known = self._shown(at), now, int(self.opened[at]), late, self.arrival
+            found = self.plan.settings.limits.faults(*known)
+        found |= {"clock": self.clock_fault, "overfilled": self.own.overfilled}
+        before, self.faults = self.faults, {name: why for name, why in found.items() if why}
+        for name in [one for one in self.faults if one not in before]:
+            stop = {"kind": "stop", "guard": name, "why": self.faults[name], "time": now}
+            self._write(stop, sync=False)
+        for name in [one for one in before if one not in self.faults]:
+            self._write({"kind": "resume", "guard": name, "time": now}, sync=False)
 
     def _child(self, t: int, sent: int) -> Json:
         """The child order of interval t within the limits, on its way; empty if there is none."""
         order, n, settings = self.plan.order, len(self.starts), self.plan.settings
         committed = self.own.committed(t)
         child = self.own.strategy.child(t, committed, self.seen, order)
-        most = settings.limits.most(float(committed.sum()), self.traded)
+        most = settings.limits.max_shares(float(committed.sum()), self.traded)
         if t + 1 == n and settings.completion == "leave":
             most = min(most, order.total_shares / n)
         if child.shares > most:
-            self._say({"kind": "limit", "t": t, "wanted": child.shares, "most": most}, sync=False)
+            cut = {"kind": "limit", "t": t, "time": sent, "requested": child.shares}
+            self._write(cut | {"max_shares": most}, sync=False)
             child = child._replace(shares=most, forced=min(child.forced, most))
         self.unsent = False
         if not child.shares > 0:
             return {}
-        self.own.open[t], self.sent[t] = child, self.now
+        self.own.open[t], self.sent[t] = child, sent
         if settings.fills == "simulated":
-            self.due.append(_Due(t, sent + self.lag, [self.own]))
+            self.due.append(_Due(t, sent + self.lag, self.own))
         return self._record(t)
 
     def _record(self, t: int) -> dict[str, Any]:
         """The open child order of interval t as it is told."""
-        child = self.own.open[t]
-        price = float(self.seen.mid[t]) + side_sign(self.plan.side) * child.limit
+        child, mid = self.own.open[t], float(self.seen.mid[t])
+        price = mid + side_sign(self.plan.side) * child.limit
         return {
             "kind": "child", "id": self._id(t), "t": t, "time": self.sent[t],
             "side": self.plan.side, "symbol": self.plan.symbol, "shares": child.shares,
-            "limit_price": price if math.isfinite(price) else None,
+            "limit_price": price if child.limit < mid else None,
             "limit": child.limit, "forced": child.forced,
         }  # fmt: skip
 
     def _id(self, t: int) -> str:
         return f"{self.plan.id}-{t:04d}"
 
-    def _meet(self, due: _Due) -> None:
-        """Fill child orders in the book that they meet."""
-        sign, row = side_sign(self.plan.side), _row(self._shown(due.t))
-        met = Ladder.shown(BookSnapshots([due.arrival], **row), self.plan.side)
-        for one in due.of:
-            seen, mid = self.seen.take([due.t]), float(met.mid[0])
-            shares, cost = one.strategy.meet(one.open[due.t], seen, met)
-            one.book(due.t, shares, cost)
-            name = {"kind": "benchmark"} if one is self.rival else {"kind": "fill", "done": True}
-            price = mid + sign * cost / shares if shares else math.nan
-            known = {"t": due.t, "shares": shares, "cost": cost, "mid": mid, "price": price}
-            record = {**name, "id": self._id(due.t), "time": self.now, **known}
-            self._say(record, sync=one is self.own)
+    def _fill(self) -> None:
+        """Fill the first child order that is on its way in the book that it meets."""
+        t, arrival, one = self.due.popleft()
+        met = Ladder.shown(BookSnapshots([arrival], **_row(self._shown(t))), self.plan.side)
+        shares, cost = one.strategy.meet(one.open[t], self.seen.take([t]), met)
+        one.book(t, shares, cost)
+        kind, mid = "benchmark" if one is self.benchmark else "fill", float(met.mid[0])
+        price = mid + side_sign(self.plan.side) * cost / shares if shares else math.nan
+        fill = {"id": self._id(t), "t": t, "time": self.now, "shares": shares, "price": price}
+        known = {"done": True, "cost": cost, "mid": mid}
+        self._write({"kind": kind, **fill, **known}, sync=one is self.own)
 
-    def _report(self, report: Report) -> None:
+    def _report(self, report: FillReport) -> None:
         """Book what the desk says is filled of a child order; what cannot be true is refused."""
         ids = {self._id(t): t for t in self.own.open}
         t, shares, price = ids.get(report.id, -1), report.shares, report.price
@@ -343,22 +357,28 @@ class Engine:
         priced = price > 0 and abs(price / mid - 1.0) <= self.plan.settings.limits.price_band
         if t < 0 or not (before <= shares < math.inf and (priced or not shares)):
             self.counts["refused"] += 1
-            return self._say({"kind": "refused", **report._asdict(), "time": self.now}, sync=False)
+            refused = {"kind": "refused", **report._asdict(), "time": self._time}
+            return self._write(refused, sync=False)
         if shares > before:
-            self.met[t] += (mid - self.met[t]) * (shares - before) / shares
-        met = float(self.met[t])
+            self.mean_mid[t] += (mid - self.mean_mid[t]) * (shares - before) / shares
+        met = float(self.mean_mid[t])
         cost = side_sign(self.plan.side) * shares * (price - met) if shares else 0.0
         self.own.book(t, shares, cost, report.done)
-        known = {"t": t, "time": self.now, "cost": cost, "mid": met}
-        return self._say({"kind": "fill", **report._asdict(), **known})
+        known = {"t": t, "time": self._time, "cost": cost, "mid": met}
+        self._write({"kind": "fill", **report._asdict(), **known})
+        if self.finished:
+            self.finish()  # once more, with what is reported after the close
+        return None
 
     def _mid(self, price: float) -> float:
         """The book's mid, else the last one that was sampled, else a price."""
-        book = self._shown(max(self.t - 1, 0))
+        at = max(self.t - 1, 0)
+        # A recording that is heard again after a restart shows books of before the child order.
+        book = self._shown(at) if self.now >= self.starts[at] else None
         mids = [price, *self.seen.mid[: self.t], 0.5 * sum(book.touch) if book else math.nan]
         return next((float(one) for one in reversed(mids) if math.isfinite(one)), math.nan)
 
-    def _say(self, *records: Json, sync: bool = True) -> None:
+    def _write(self, *records: Json, sync: bool = True) -> None:
         said = [one for one in records if one]
         self.journal.write(*said, sync=sync)
         for one in said:
@@ -379,27 +399,31 @@ class Engine:
             raise ValidationError(f"{whose}; name a new one")
         for number, record in enumerate(records[1:], 2):
             try:
-                self._again(record)
+                self._restore_record(record)
             except (KeyError, TypeError, ValueError, IndexError) as error:
                 damaged = f"{self.journal.path} is damaged in line {number}: {error!r}"
                 raise ValidationError(f"{damaged}; move it away") from error
         if not records:
-            return self._say(own)
+            return self._write(own)
         if self.finished:
-            return self.tell(records[-1])
-        waiting = {t: [self.rival] for t in self.rival.open}
+            return self.tell(next(one for one in reversed(records) if one["kind"] == "end"))
         for t in self.own.open:
-            self._say({**self._record(t), "repeated": True})
-            if plan.settings.fills == "simulated":
-                waiting.setdefault(t, []).append(self.own)
-        for t, of in sorted(waiting.items()):
-            self.due.append(_Due(t, int(self.starts[t]) + self.lag, of))
+            self._write({**self._record(t), "repeated": True})
+        due = [_Due(t, int(self.starts[t]) + self.lag, self.benchmark) for t in self.benchmark.open]
+        if plan.settings.fills == "simulated":
+            due += [_Due(t, self.sent[t] + self.lag, self.own) for t in self.own.open]
+        self.due.extend(sorted(due, key=lambda one: one.arrival))
         return None
 
-    def _again(self, record: Json) -> None:
+    def _restore_record(self, record: Json) -> None:
         """Take in a record of an earlier process."""
         kind = record["kind"]
+        self.before = max(self.before, record["time"])
         self.finished |= kind == "end"
+        if kind == "stop":
+            self.faults[record["guard"]] = record["why"]
+        elif kind == "resume":
+            self.faults.pop(record["guard"], None)
         if kind not in ("child", "book", "fill", "benchmark"):
             return
         t = record["t"]
@@ -416,12 +440,12 @@ class Engine:
                 self.own.open[t] = _child_of(*record["child"])
             self._sample(t, {name: np.array(record[name], float)[None] for name in LEVELS})
             self.seen.signals[t], self.traded = record["signals"], record["traded"]
-            self.rival.open[t] = _child_of(*record["benchmark"])
+            self.benchmark.open[t] = _child_of(*record["benchmark"])
         else:
-            of = self.own if kind == "fill" else self.rival
+            of = self.own if kind == "fill" else self.benchmark
             of.book(t, record["shares"], record["cost"], record.get("done", True))
             if kind == "fill":
-                self.met[t] = record["mid"] or 0.0
+                self.mean_mid[t] = record["mid"] or 0.0
 
 
 def _child_of(shares: float, limit: float | None, forced: float) -> Child:

@@ -28,7 +28,6 @@ class Book(NamedTuple):
     bid_size: Float
     ask_price: Float
     ask_size: Float
-    complete: bool = True
 
     @property
     def touch(self) -> tuple[float, float]:
@@ -39,7 +38,9 @@ class Book(NamedTuple):
 
 
 class Trade(NamedTuple):
-    """A trade of the market: as one row of `Trades`.
+    """A trade of the market: time (ns UTC), price (currency per share), size (shares), aggressor.
+
+    The aggressor is 1 for a buyer, -1 for a seller, 0 where it is not known.
 
     Examples
     --------
@@ -78,12 +79,14 @@ class Gap(NamedTuple):
     reason: str
 
 
-class Report(NamedTuple):
-    """What the desk's gateway has filled of a child order so far, and whether that is all.
+class FillReport(NamedTuple):
+    """What the desk's gateway has filled of the child order `id`, and whether that is all.
+
+    `shares` are all so far and `price` their mean, currency per share, NaN where there are none.
 
     Examples
     --------
-    >>> Report("goog-1-0007", 50.0, 571.2, done=True).done
+    >>> FillReport("goog-1-0007", 50.0, 571.2, done=True).done
     True
     """
 
@@ -101,6 +104,12 @@ def events_of(parts: Iterable[BookSnapshots], begin: int, end: int) -> Iterator[
     """Books and trades of a recording in time order, from `begin` to before `end`, ns UTC.
 
     Trades later than the last book of their part wait for the next part.
+
+    Parameters
+    ----------
+    parts : iterable of BookSnapshots
+        In time order, as of `iter_books`.
+    begin, end : int
 
     Examples
     --------
@@ -123,9 +132,8 @@ def events_of(parts: Iterable[BookSnapshots], begin: int, end: int) -> Iterator[
 
 
 def _books(part: BookSnapshots) -> Iterator[Event]:
-    time, complete = part.time.tolist(), part.complete.tolist()
-    levels = [part[name] for name in LEVELS]
-    yield from map(Book, time, *levels, complete)
+    shown = part.complete
+    yield from map(Book, part.time[shown].tolist(), *(part[name][shown] for name in LEVELS))
 
 
 def _trades(part: BookSnapshots) -> list[Trade]:

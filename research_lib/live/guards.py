@@ -24,9 +24,10 @@ class Limits(Limited):
         Distance of the mid from the order's first, as a fraction of it; also of a reported price
         from the mid, beyond which the report is refused.
     max_participation : float
-        Shares advised as a fraction of what the market has traded since the order's start; 0: none.
+        Shares advised as a fraction of what the market has traded since the order's start; 0: no
+        limit.
     max_child_shares : float
-        0: none.
+        Of one child order; 0: no limit.
 
     Examples
     --------
@@ -72,7 +73,7 @@ class Limits(Limited):
             found["band"] = f"{where}; at most {self.price_band:.1%} are due"
         return found
 
-    def most(self, advised: float, traded: float) -> float:
+    def max_shares(self, advised: float, traded: float) -> float:
         """The largest child order after `advised` shares, where the market has `traded` others."""
         child = self.max_child_shares or math.inf
         share = self.max_participation * traded - advised if self.max_participation else math.inf

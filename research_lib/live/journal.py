@@ -1,23 +1,24 @@
 """The log of an order, which is its state: what is written there was done, and nothing else."""
 
 import json
-import math
 import os
-from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
-
-import numpy as np
 
 from research_lib.config import Json
 from research_lib.errors import ValidationError
+from research_lib.reporting.manifest import plain
 
 BEGINS = b'{"kind": "order"'  # every journal; no other file is written to
 
 
-class Journal:
+class Journal(AbstractContextManager["Journal"]):
     """JSON lines appended to a file and brought to the disk; one process at a time.
+
+    Parameters
+    ----------
+    path : path
+        Begun where there is no such file.
 
     Attributes
     ----------
@@ -82,26 +83,10 @@ class Journal:
             self._file.close()
             self._lock.release()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:  # fmt: skip
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
 
 def line(record: Json) -> str:
     """A record as JSON, numbers to their last bit; what is not finite becomes null."""
-    return json.dumps({name: _plain(value) for name, value in record.items()}, allow_nan=False)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(one) for one in np.asarray(value).tolist()]
-    if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else None
-    return value
+    return json.dumps(plain(record), allow_nan=False)

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 
 from research_lib import studies
 from research_lib.checks import refuse_unknown
@@ -34,14 +33,18 @@ class Settings(Limited):
     strategy, benchmark : str
         By the names of `standard_strategies`; the benchmark is worked beside, on the same books, by
         default the best one known before.
+    order : str
+        Ends the ids of the order and of its child orders, where a session has a second one.
     fills : "simulated" or "stdin"
         Met with the book after the latency, or reported.
     completion : "send" or "leave"
         In the last interval: all that is left, up to the cap, or at most an even child order.
     max_age_seconds : float
-        As of `sample_states`, for simulated fills; 0: none.
+        As of `sample_states`, for simulated fills; 0: no limit.
     snapshot_url : str
         Where Binance gives the whole book of the symbol.
+    stream_symbol : str
+        The symbol as the stream names it, as BTCUSDT; by default the order's.
     silence_seconds, max_wait_seconds : float
         Without a message, after which the feed connects anew; longest time between two attempts.
     limits : mapping
@@ -56,10 +59,12 @@ class Settings(Limited):
     session: str = ""
     strategy: str = "adaptive"
     benchmark: str = ""
+    order: str = ""
     fills: str = "simulated"
     completion: str = "send"
     max_age_seconds: float = limited(0.0, low=0)
     snapshot_url: str = ""
+    stream_symbol: str = ""
     silence_seconds: float = limited(10.0, above=0)
     max_wait_seconds: float = limited(60.0, above=0)
     limits: Any = None
@@ -70,7 +75,9 @@ class Settings(Limited):
             refuse_unknown([self[name]], known, name)
         if not isinstance(self.session, str | date):
             raise ValidationError(f"session must be a date, as 2012-06-21, got {self.session!r}")
-        object.__setattr__(self, "limits", Limits.from_dict(self.limits or {}))
+        if not isinstance(self.limits, Limits):
+            given = {} if self.limits is None else self.limits
+            object.__setattr__(self, "limits", Limits.from_dict(given))
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +146,7 @@ class Plan(Record):
         cls, name: str, given: dict[str, Any], settings: Settings, at: int | None = None
     ) -> Self:
         """The plan of a strategy notebook's parameters; sessions and draws are as in its cells."""
-        session, cap = Session(given["n_intervals"], **given["session_settings"]), _cap(given)
+        session = Session(given["n_intervals"], **given["session_settings"])
         quality = QualityPolicy(**given["quality_settings"])
         rng = np.random.default_rng(given["seed"])
         recording: Any = given["data_file_name"]
@@ -158,7 +165,8 @@ class Plan(Record):
         elif at is not None:
             (day,) = session.days(np.array([at]))
         prior, experiment = _known(sessions, given, days, day, rng)
-        order = Order(given["total_shares"], np.full(session.n_intervals, cap))
+        total, ratio = given["total_shares"], _cap_ratio(given)
+        order = Order(total, np.full(session.n_intervals, ratio * total))
         made = {one.name: one for one in experiment.strategies(prior)}
         usual = "best benchmark" if prior.earlier else studies.SIMPLE[0]
         names = (settings.strategy, settings.benchmark or usual)
@@ -176,7 +184,8 @@ class Plan(Record):
     def id(self) -> str:
         """The order's, the same at every start."""
         when = "%Y%m%dT%H%M" if self.session.block else "%Y%m%d"
-        return f"{self.name}-{self.side}-{self.day.strftime(when)}"
+        parts = self.name, self.side, self.day.strftime(when), self.settings.order
+        return "-".join(part for part in parts if part)
 
     @property
     def bounds(self) -> tuple[int, int]:
@@ -205,25 +214,32 @@ class Plan(Record):
                 raise ValidationError(f"{whose}; name a recording of {self.symbol}")
             found = found or bool(((begin <= part.time) & (part.time < close)).any())
             if found:
-                drawn = part is self.recording
-                yield part if drawn else assess(part, self.session, self.quality)[0]
+                known = part is self.recording
+                yield part if known else assess(part, self.session, self.quality)[0]
         if not found:
             what = path or "the recording"
             raise ValidationError(f"{what} has no book in the session of {self.day}; name another")
 
 
-def _cap(given: dict[str, Any]) -> float:
-    ratio = OptimizerConfig.from_dict(given["optimizer_settings"]).max_allocation_ratio
-    return float(ratio * given["total_shares"])
+def _cap_ratio(given: dict[str, Any]) -> float:
+    return OptimizerConfig.from_dict(given["optimizer_settings"]).max_allocation_ratio
 
 
 def _day(text: str, session: Session) -> Any:
     """The session that begins with a date, or a block's time (UTC)."""
+    example = "2026-01-06T12:00 (UTC)" if session.block else "2012-06-21"
     try:
-        stamp = pd.Timestamp(text)
+        if session.block:
+            at = datetime.fromisoformat(str(text))
+            at = at if at.tzinfo else at.replace(tzinfo=UTC)
+            day = session.days(np.array([10**9 * round(at.timestamp())]))[0]
+        else:
+            day = date.fromisoformat(str(text))
     except ValueError as error:
-        raise ValidationError(f"session {text!r} is no date, as 2012-06-21") from error
-    return stamp.to_pydatetime() if session.block else stamp.date()
+        raise ValidationError(f"session {text!r} is no date, as {example}") from error
+    if session.mic and not session.trading_days(day, day):
+        raise ValidationError(f"session {text!r}: {session.mic} does not open that day")
+    return day
 
 
 def _known(
@@ -234,9 +250,8 @@ def _known(
     session, n, n_fit = sessions.session, sessions.session.n_intervals, given["fit_days"]
     config = ModelConfig.from_dict(given["model_settings"])
     curve = studies.curve_fit(given["model_type"], given["trade_sizes"], session, config)
-    cap, side = _cap(given) / given["total_shares"], given["side"]
     how: Any = {name: given[name] for name in ("total_shares", "objective", "urgency")}
-    how["cap"] = cap
+    how["cap"], side = _cap_ratio(given), given["side"]
     if not n_fit:
         names, levels = given["prior_presets"], given["n_levels"]
         elsewhere = studies.draw_elsewhere(names, session, levels, rng)

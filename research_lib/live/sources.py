@@ -2,9 +2,10 @@
 
 import asyncio
 import math
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from asyncio import sleep
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from itertools import chain, islice
+from time import monotonic
 
 from research_lib.live.events import Clock, Event, events_of
 from research_lib.market import BookSnapshots
@@ -31,10 +32,8 @@ def ticking(events: Iterable[Event]) -> Iterator[Event]:
 
 
 async def replay_events(
-    parts: Iterable[BookSnapshots], begin: int, end: int, speed: float = math.inf,
-    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    clock: Callable[[], float] = time.monotonic,
-) -> AsyncGenerator[Event, None]:  # fmt: skip
+    parts: Iterable[BookSnapshots], begin: int, end: int, speed: float = math.inf
+) -> AsyncGenerator[Event, None]:
     """The events of a recording from `begin` to `end` (ns UTC), and the clock of every second.
 
     Nothing is dropped: what is late comes late, and "live: lag" of the monitor says by how much.
@@ -58,7 +57,7 @@ async def replay_events(
     >>> asyncio.run(times(10**18, 10**18 + 10**9))
     [0, 9, 1000000000]
     """
-    first, began = 0, clock()
+    first, began = 0, monotonic()
     events = ticking(chain(events_of(parts, begin, end), [Clock(end)]))
 
     def taken() -> list[Event]:
@@ -72,9 +71,9 @@ async def replay_events(
                 if speed < math.inf:
                     first = first or event.time
                     due = began + 1e-9 * (event.time - first) / speed
-                    if due > clock() + NEAR:
-                        await pause(due - clock())
-                    MONITOR.record_timing("live: lag", max(clock() - due, 0.0))
+                    if due > monotonic() + NEAR:
+                        await sleep(due - monotonic())
+                    MONITOR.record_timing("live: lag", max(monotonic() - due, 0.0))
                 yield event
     finally:
         upcoming.cancel()

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from research_lib import evaluation as ev
 from research_lib import studies
 from research_lib.config import Json, ModelConfig, data_file
 from research_lib.evaluation import Prior, sample_states
-from research_lib.live import Engine, Journal, Plan, Settings, replay_events, work
+from research_lib.live import (
+    Book,
+    Engine,
+    Journal,
+    Plan,
+    Settings,
+    binance_feed,
+    replay_events,
+    work,
+)
 from research_lib.market import QualityPolicy, Session, preset
 from research_lib.reporting import Project, RunConfig
 
@@ -64,6 +77,21 @@ def of_plan(done: list[ev.Execution], plan: Plan, name: str) -> ev.Execution:
     return one
 
 
+@contextmanager
+def paced(
+    pause: Callable[[float], Awaitable[None]], tick_seconds: float = 3600.0
+) -> Iterator[None]:
+    """Binance's feed with other waits, and another clock where it is silent."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(binance_feed, "sleep", pause)
+        patch.setattr(binance_feed, "TICK_SECONDS", tick_seconds)
+        yield
+
+
+async def no_pause(seconds: float) -> None:
+    """Waits that take no time."""
+
+
 class Desk:
     """An engine with its journal in a folder, and what it told, but the books: they would hold the recording."""
 
@@ -76,8 +104,8 @@ class Desk:
         if record["kind"] != "book":
             self.told.append(record)
 
-    def replayed(self, speed: float = math.inf, **how: Any) -> Desk:
-        events = replay_events(self.plan.parts(), *self.plan.bounds, speed, **how)
+    def replayed(self, speed: float = math.inf) -> Desk:
+        events = replay_events(self.plan.parts(), *self.plan.bounds, speed)
         asyncio.run(work(self.engine, events))
         self.journal.close()
         return self
@@ -117,3 +145,31 @@ def replayed_by_study(plan: Plan, name: str = "") -> ev.Execution:
     cap = plan.order.caps[0]
     total = plan.order.total_shares
     return ev.run(strategy, met, total, plan.side, max_shares=cap, shown=seen)
+
+
+SECOND, HALF_HOUR = 10**9, 1800 * 10**9
+OPEN = int(HALF_HOURS.starts([date(2024, 1, 4)])[0, 0])  # of the synthetic plan
+EVEN = 4_000.0 / 13
+
+
+def book(seconds: float, bid: float = 49.99, ask: float = 50.01) -> Book:
+    size = np.array([9_000.0])
+    return Book(OPEN + round(seconds * SECOND), np.array([bid]), size, np.array([ask]), size)
+
+
+def hear(desk: Desk, *events: Any) -> None:
+    for event in events:
+        desk.engine.handle(event)
+
+
+def advised(desk: Desk) -> list[int]:
+    return [one["t"] for one in desk.of("child")]
+
+
+def stops(desk: Desk) -> list[tuple[str, str]]:
+    told = [one for one in desk.told if one["kind"] in ("stop", "resume")]
+    return [(one["kind"], one["guard"]) for one in told]
+
+
+def at(interval: int, seconds: float) -> float:
+    return 1800.0 * interval + seconds

@@ -16,7 +16,20 @@ import numpy as np
 import pytest
 import yaml
 from helpers import LONGEST, real_data
-from live.cases import Desk, of_plan, parameters, plan_of, study, synthetic
+from live.cases import (
+    HALF_HOUR,
+    OPEN,
+    Desk,
+    at,
+    book,
+    no_pause,
+    of_plan,
+    paced,
+    parameters,
+    plan_of,
+    study,
+    synthetic,
+)
 from live.venue import Venue, recorded
 
 from research_lib.__main__ import main
@@ -81,6 +94,11 @@ def test_a_source_that_cannot_be_is_one_line(
     assert error.count("\n") == 1
 
 
+def test_a_stream_has_its_own_pace(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="leave out the speed 2"):
+        run_live(synthetic(), "ws:ws://127.0.0.1:1", speed=2.0, output=str(tmp_path / "log"))
+
+
 def test_a_speed_that_cannot_be_begins_no_log(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="speed must be above 0"):
         run_live(synthetic(), speed=0.0, output=str(tmp_path / "log"))
@@ -95,7 +113,7 @@ def test_an_interrupted_order_says_how_it_goes_on(
 
     monkeypatch.setattr(desk_module, "work", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run_live(synthetic(), output=str(tmp_path / "log"), out=io.StringIO())
+        run_live(synthetic(), output=str(tmp_path / "log"))
     assert "the same command goes on with the order" in capsys.readouterr().err
 
 
@@ -111,6 +129,50 @@ def test_a_recording_must_have_a_book_in_the_session(days: int) -> None:
     away = replace(plan, recording=books, day=plan.day + timedelta(days=days))
     with pytest.raises(ValidationError, match="has no book in the session"):
         list(away.parts())
+
+
+@pytest.mark.parametrize("hours", [None, "1h"])
+@pytest.mark.parametrize("given", ["now", "NaT", "2024-01-05T15:00 o'clock", "2024-02-30"])
+def test_a_session_that_is_none_is_refused(given: str, hours: str | None) -> None:
+    how = {
+        "session_settings": {"block": hours} if hours else {},
+        "n_intervals": 13,
+        "n_days": 4,
+        "fit_days": 2,
+    }
+    with pytest.raises(ValidationError, match="is no date, as 20"):
+        Plan.of("own", Project().parameters("strategy", how), Settings(session=given))
+
+
+def test_a_session_of_days_has_no_hour_and_an_exchange_that_opens() -> None:
+    given = Project().parameters("strategy", {"n_intervals": 13, "n_days": 4, "fit_days": 2})
+    for session, said in (("2024-01-05T15:00", "no date"), ("2024-01-06", "XNYS does not open")):
+        with pytest.raises(ValidationError, match=said):
+            Plan.of("own", given, Settings(session=session))
+
+
+def test_a_block_within_an_hour_knows_what_ended_before_it() -> None:
+    how = {"session_settings": {"block": "1h"}, "n_intervals": 4, "n_days": 6, "fit_days": 2}
+    given = Project().parameters("strategy", how)
+    whole, within = (
+        Plan.of("own", given, Settings(session=f"2024-01-02T03:{minutes}"))
+        for minutes in ("00", "20")
+    )
+    assert within.day == whole.day
+    assert within.source == whole.source
+
+
+def test_settings_are_replaced_and_their_limits_are_a_mapping() -> None:
+    one = Settings(limits={"stale_seconds": 5})
+    assert replace(one, strategy="TWAP").limits == one.limits
+    with pytest.raises(ValidationError, match="Limits needs a mapping"):
+        Settings(limits=[])
+
+
+def test_a_second_order_of_a_session_has_ids_of_its_own() -> None:
+    plan = synthetic()
+    second = replace(plan, settings=replace(plan.settings, order="2"))
+    assert second.id == f"{plan.id}-2"
 
 
 def test_a_session_is_a_date() -> None:
@@ -220,6 +282,51 @@ def test_a_feed_that_never_waits_leaves_time_for_reports(tmp_path: Path) -> None
     desk.journal.close()
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_what_is_reported_after_the_close_is_in_the_end(ends: bool, tmp_path: Path) -> None:
+    """The thread has read the report, and the loop has not, when the session closes."""
+    plan = synthetic(strategy="TWAP", fills="stdin", limits={"clock_step_seconds": 1e6})
+    desk, (read, write) = Desk(plan, tmp_path), os.pipe()
+
+    async def events() -> AsyncGenerator[Event, None]:
+        for one in (book(0), book(1), book(at(12, -1)), book(at(12, 1))):
+            yield one
+        last = desk.of("child")[-1]
+        report = {"id": last["id"], "shares": last["shares"], "price": 50.0, "done": True}
+        os.write(write, json.dumps(report).encode() + b"\n")
+        if ends:
+            os.close(write)
+        yield Clock(OPEN + 13 * HALF_HOUR)
+
+    with os.fdopen(read) as reports, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(desk_module, "REPORT_SECONDS", 1.0)
+        asyncio.run(work(desk.engine, events(), reports=reports))
+    desk.journal.close()
+    if not ends:
+        os.close(write)
+    first, second = desk.of("end")
+    filled = desk.of("fill")[-1]["shares"]
+    assert first["left"] == 4_000.0
+    assert second["left"] == pytest.approx(4_000.0 - filled)
+    assert len(second["open"]) == len(first["open"]) - 1
+    assert bool(desk.of("warning")) == ends
+    again = Desk(plan, tmp_path)
+    again.journal.close()
+    assert again.told == [second]
+
+
+def test_reports_that_cannot_be_read_end_the_work(tmp_path: Path) -> None:
+    desk = Desk(synthetic(fills="stdin"), tmp_path)
+
+    async def events() -> AsyncGenerator[Event, None]:
+        while True:
+            yield book(0)
+
+    with pytest.raises(OSError, match="fileno"):
+        asyncio.run(work(desk.engine, events(), reports=io.StringIO()))
+    desk.journal.close()
+
+
 GOOD: Json = {"id": "own-0001", "shares": 50, "price": 30.0, "done": True}
 LOOSE: list[Json] = [
     {"shares": True},
@@ -237,7 +344,7 @@ def test_a_loose_report_is_none(text: str) -> None:
     assert desk_module.report_of(text).id == ""
 
 
-def test_the_status_is_told_once_a_minute(tmp_path: Path) -> None:
+def test_the_status_is_told_once_a_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, told, now = synthetic(), list[Json](), [0.0]
     desk = Desk(plan, tmp_path)
 
@@ -249,8 +356,10 @@ def test_the_status_is_told_once_a_minute(tmp_path: Path) -> None:
         for event in list(events_of(plan.parts(), *plan.bounds))[:300]:
             yield event
 
+    monkeypatch.setattr(desk_module, "monotonic", clock)
     with pytest.raises(ValidationError, match="the feed ended"):
-        asyncio.run(work(desk.engine, events(), tell=told.append, clock=clock))
+        asyncio.run(work(desk.engine, events()))
+    told = desk.of("status")
     desk.journal.close()
     assert [one["kind"] for one in told] == ["status"] * 5
     assert sum(told[-1]["events"].values()) == 300
@@ -287,14 +396,13 @@ def test_over_the_wire_it_is_the_same_order(faults: list[str], tmp_path: Path) -
     desk = Desk(plan, tmp_path)
 
     async def listen() -> None:
-        async def pause(seconds: float) -> None: ...
-
         venue = Venue(snapshot, messages, moments)
         async with venue.open() as (url, book_url):
-            feed = BinanceFeed(url, book_url, tick_seconds=3600.0, pause=pause)
+            feed = BinanceFeed(url, book_url, 1e4, 60.0)
             await work(desk.engine, feed.events())
 
-    asyncio.run(listen())
+    with paced(no_pause):
+        asyncio.run(listen())
     desk.journal.close()
     assert desk.engine.own.filled.sum() == pytest.approx(5.0, rel=1e-12)
     children = desk.of("child")

@@ -14,7 +14,18 @@ import pytest
 from live.cases import Desk, replayed_by_study, synthetic
 
 from research_lib.errors import ValidationError
-from research_lib.live import Book, Clock, Engine, Event, Journal, Plan, Report, Trade, events_of
+from research_lib.live import (
+    Book,
+    Clock,
+    Engine,
+    Event,
+    FillReport,
+    Journal,
+    Plan,
+    Trade,
+    events_of,
+    sources,
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +39,7 @@ def events(plan: Plan) -> list[Event]:
     return [*events_of(plan.parts(), begin, end), Clock(end)]
 
 
-def fed(plan: Plan, folder: Path, events: Sequence[Event | Report]) -> Desk:
+def fed(plan: Plan, folder: Path, events: Sequence[Event | FillReport]) -> Desk:
     """A desk that goes on with the journal of a folder; after the events its process ends."""
     folder.mkdir(exist_ok=True)
     desk = Desk(plan, folder)
@@ -46,7 +57,7 @@ def fed(plan: Plan, folder: Path, events: Sequence[Event | Report]) -> Desk:
 def test_decisions_and_fills_are_the_studys(strategy: str, side: str, tmp_path: Path) -> None:
     plan = synthetic(side, strategy=strategy)
     desk = Desk(plan, tmp_path).replayed()
-    for name, worked in (("own", desk.engine.own), ("benchmark", desk.engine.rival)):
+    for name, worked in (("own", desk.engine.own), ("benchmark", desk.engine.benchmark)):
         done = replayed_by_study(plan, name)
         assert np.array_equal(worked.filled, done.filled)
         assert np.array_equal(worked.cost, done.cost_by_interval)
@@ -55,7 +66,7 @@ def test_decisions_and_fills_are_the_studys(strategy: str, side: str, tmp_path: 
 
 @pytest.mark.parametrize("speed", [1.0, 1e4])
 def test_the_pace_changes_no_decision(
-    plan: Plan, events: list[Event], speed: float, tmp_path: Path
+    plan: Plan, events: list[Event], speed: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At a pace the feed sleeps up to the time of an event; here a clock that jumps there."""
     now, slept = [0.0], []
@@ -64,7 +75,9 @@ def test_the_pace_changes_no_decision(
         now[0] += seconds
         slept.append(seconds)
 
-    paced = Desk(plan, tmp_path).replayed(speed, pause=pause, clock=lambda: now[0])
+    monkeypatch.setattr(sources, "sleep", pause)
+    monkeypatch.setattr(sources, "monotonic", lambda: now[0])
+    paced = Desk(plan, tmp_path).replayed(speed)
     done = replayed_by_study(plan)
     assert np.array_equal(paced.engine.own.filled, done.filled)
     # From the first event to the close; nobody sleeps for less than a millisecond.
@@ -110,7 +123,7 @@ def test_killed_after_any_event_it_goes_on_with_the_same_order(
     done = replayed_by_study(plan)
     assert np.array_equal(desks[-1].engine.own.filled, done.filled)
     assert np.array_equal(
-        desks[-1].engine.rival.cost, replayed_by_study(plan, "benchmark").cost_by_interval
+        desks[-1].engine.benchmark.cost, replayed_by_study(plan, "benchmark").cost_by_interval
     )
     told = [one for desk in desks for one in desk.of("child")]
     shares = {one["id"]: one["shares"] for one in told}
@@ -255,7 +268,7 @@ def test_reported_fills_are_what_is_done(desk: Desk, events: list[Event]) -> Non
     heard_until(desk, events, 1)
     (child,) = desk.of("child")
     for shares, done in ((40.0, False), (100.0, True)):
-        desk.engine.handle(Report(child["id"], shares, 29.6, done))
+        desk.engine.handle(FillReport(child["id"], shares, 29.6, done))
     heard_until(desk, events, 2)
     assert shares_of(desk) == [round(4000 / 13, 6), round(2 * 4000 / 13 - 100, 6)]
     assert desk.engine.progress()["left"] == 3_900.0
@@ -287,7 +300,7 @@ def test_a_report_that_cannot_be_true_is_refused_and_said(
 ) -> None:
     heard_until(desk, events, 1)
     name = desk.of("child")[0]["id"] if own else "another-0000"
-    desk.engine.handle(Report(name, shares, price, done=True))
+    desk.engine.handle(FillReport(name, shares, price, done=True))
     assert len(desk.of("refused")) == desk.engine.counts["refused"] == 1
     assert not desk.of("fill")
 
@@ -296,7 +309,7 @@ def test_a_child_order_that_was_answered_is_not_filled_again(
     desk: Desk, events: list[Event]
 ) -> None:
     heard_until(desk, events, 1)
-    report = Report(desk.of("child")[0]["id"], 10.0, 29.6, done=True)
+    report = FillReport(desk.of("child")[0]["id"], 10.0, 29.6, done=True)
     for _ in range(2):
         desk.engine.handle(report)
     assert desk.engine.own.filled.sum() == 10.0
@@ -310,7 +323,7 @@ def test_what_is_filled_beyond_a_child_order_is_booked_and_ends_the_advice(
     for n_children in (1, 2):
         heard_until(desk, events, n_children)
         shares = 300.0 if n_children == 1 else 4_600.0
-        desk.engine.handle(Report(desk.of("child")[-1]["id"], shares, 29.6, n_children == 1))
+        desk.engine.handle(FillReport(desk.of("child")[-1]["id"], shares, 29.6, n_children == 1))
     desk.journal.close()
     again = fed(desk.plan, tmp_path, events)
     for one in (desk, again):
@@ -330,15 +343,15 @@ def test_a_reported_fill_costs_what_it_is_over_the_mid_of_its_time(
     heard_until(desk, events, 1)
     name, first = desk.of("child")[0]["id"], desk.engine.book
     assert first
-    desk.engine.handle(Report(name, 40.0, 30.0, done=False))
+    desk.engine.handle(FillReport(name, 40.0, 30.0, done=False))
     risen = first._replace(bid_price=first.bid_price + 0.1, ask_price=first.ask_price + 0.1)
     desk.engine.handle(risen)
-    desk.engine.handle(Report(name, 100.0, 30.0, done=False))
+    desk.engine.handle(FillReport(name, 100.0, 30.0, done=False))
     mid = 0.5 * sum(first.touch)
     cost = 40.0 * (30.0 - mid) + 60.0 * (29.9 - mid)
     assert desk.engine.own.cost[0] == pytest.approx(cost)
     desk.engine.handle(first)
-    desk.engine.handle(Report(name, 100.0, 30.0, done=True))
+    desk.engine.handle(FillReport(name, 100.0, 30.0, done=True))
     assert desk.engine.own.cost[0] == pytest.approx(cost)
 
 
@@ -350,6 +363,6 @@ def test_a_fill_where_no_book_is_known_leaves_a_cost_that_is_one(
         desk.engine.handle(Clock(int(begin) + 1))
     (child,) = desk.of("child")
     assert child["limit_price"] is None
-    desk.engine.handle(Report(child["id"], 50.0, 29.6, done=True))
+    desk.engine.handle(FillReport(child["id"], 50.0, 29.6, done=True))
     heard_until(desk, events, 2)
     assert desk.engine.own.cost_bps(desk.engine.arrival) == 0.0

@@ -36,7 +36,7 @@ def test_live_decisions_are_the_studys(
     name, given, done = market
     plan = plan_of(name, given, strategy=strategy, benchmark=beside)
     desk = Desk(plan, tmp_path).replayed()
-    for worked, of in ((desk.engine.own, strategy), (desk.engine.rival, plan.benchmark.name)):
+    for worked, of in ((desk.engine.own, strategy), (desk.engine.benchmark, plan.benchmark.name)):
         one = of_plan(done, plan, of)
         assert np.array_equal(worked.filled, one.filled)
         assert np.array_equal(worked.cost, one.cost_by_interval)

@@ -8,20 +8,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from live.cases import HALF_HOURS, Desk, synthetic
+from live.cases import (
+    EVEN,
+    HALF_HOUR,
+    OPEN,
+    SECOND,
+    Desk,
+    advised,
+    at,
+    book,
+    hear,
+    stops,
+    synthetic,
+)
 
 from research_lib.errors import ValidationError
 from research_lib.live import Book, Clock, Gap, Limits, Settings, Trade
-
-SECOND, HALF_HOUR = 10**9, 1800 * 10**9
-BASE = synthetic(strategy="TWAP", latency=0.0)
-OPEN = int(HALF_HOURS.starts([BASE.day])[0, 0])
-EVEN = 4_000.0 / 13
-
-
-def book(seconds: float, bid: float = 49.99, ask: float = 50.01) -> Book:
-    size = np.array([9_000.0])
-    return Book(OPEN + round(seconds * SECOND), np.array([bid]), size, np.array([ask]), size)
 
 
 @pytest.fixture
@@ -39,24 +41,6 @@ def start(tmp_path: Path) -> Iterator[Any]:
     yield started
     for one in desks:
         one.journal.close()
-
-
-def hear(desk: Desk, *events: Any) -> None:
-    for event in events:
-        desk.engine.handle(event)
-
-
-def advised(desk: Desk) -> list[int]:
-    return [one["t"] for one in desk.of("child")]
-
-
-def stops(desk: Desk) -> list[tuple[str, str]]:
-    told = [one for one in desk.told if one["kind"] in ("stop", "resume")]
-    return [(one["kind"], one["guard"]) for one in told]
-
-
-def at(interval: int, seconds: float) -> float:
-    return 1800.0 * interval + seconds
 
 
 def test_in_order_every_interval_is_advised(start: Any) -> None:
@@ -154,7 +138,7 @@ def test_no_child_order_is_larger_than_the_limits(
     trade = Trade(OPEN + 60 * SECOND, 50.0, 4_000.0, 1)
     hear(desk, trade, book(at(1, -1)), book(at(1, 1)))
     assert [one["shares"] for one in desk.of("child")] == pytest.approx(told)
-    assert [one["most"] for one in desk.of("limit")] == pytest.approx(
+    assert [one["max_shares"] for one in desk.of("limit")] == pytest.approx(
         [100.0] * 2 if len(told) > 1 else [0.0, 400.0]
     )
 
