@@ -167,6 +167,8 @@ def progress_line(done: Json) -> str:
     beside = f"benchmark {done['benchmark_pct']:.1f} %, equal shares {done['even_pct']:.1f} %"
     filled = f"{done['filled_pct']:.1f} % filled, {done['left']:,.6g} left ({beside})"
     cost = f"cost {done['cost_bps']:.2f} bps, benchmark {done['benchmark_bps']:.2f}"
+    if math.isnan(done["cost_bps"]):
+        cost = "no cost yet"
     stopped = f"; stopped: {', '.join(done['stopped'])}" if done["stopped"] else ""
     return f"{filled}; {cost}{stopped}".ljust(120)
 

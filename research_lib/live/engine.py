@@ -139,7 +139,7 @@ class Engine:
         self.book: Book | None = None
         self.doubted: Event | None = None  # a step forward that no second event has confirmed
         self.sent = dict[int, int]()  # when child orders were told first
-        self.mean_mid = np.zeros(n)  # mean mid of the reported fills
+        self.met_mid = np.full(n, math.nan)  # of the books that the benchmark's child orders met
         self.gap_reason, self.clock_fault, self.faults = "", "", dict[str, str]()
         self.trades, self.due = list[Trade](), deque[_Due]()
         self.sampled: BookSnapshots | None = None  # of the last start
@@ -344,39 +344,37 @@ class Engine:
         shares, cost = one.strategy.meet(one.open[t], self.seen.take([t]), met)
         one.book(t, shares, cost)
         kind, mid = "benchmark" if one is self.benchmark else "fill", float(met.mid[0])
+        self.met_mid[t] = mid
         price = mid + side_sign(self.plan.side) * cost / shares if shares else math.nan
         fill = {"id": self._id(t), "t": t, "time": self.now, "shares": shares, "price": price}
         known = {"done": True, "cost": cost, "mid": mid}
         self._write({"kind": kind, **fill, **known}, sync=one is self.own)
 
     def _report(self, report: FillReport) -> None:
-        """Book what the desk says is filled of a child order; what cannot be true is refused."""
+        """Book what the gateway says is filled of a child order; what cannot be true is refused."""
         ids = {self._id(t): t for t in self.own.open}
         t, shares, price = ids.get(report.id, -1), report.shares, report.price
-        before, mid = self.own.filled[t], self._mid(price)
-        priced = price > 0 and abs(price / mid - 1.0) <= self.plan.settings.limits.price_band
-        if t < 0 or not (before <= shares < math.inf and (priced or not shares)):
+        # The mid of the book that the benchmark met, which no delay of the report changes.
+        mids = [one for one in (self.met_mid[t], self.seen.mid[t], price) if math.isfinite(one)]
+        mid, band = float(mids[0]) if mids else math.nan, self.plan.settings.limits.price_band
+        why = ""
+        if t < 0:
+            why = "no child order with this id is open"
+        elif not self.own.filled[t] <= shares < math.inf:
+            why = f"shares are all so far, {self.own.filled[t]:g} were reported"
+        elif shares and not (price > 0 and abs(price / mid - 1.0) <= band):
+            why = f"the price must be within {band:.1%} of {mid:g}"
+        if why:
             self.counts["refused"] += 1
-            refused = {"kind": "refused", **report._asdict(), "time": self._time}
+            refused = {"kind": "refused", "why": why, **report._asdict(), "time": self._time}
             return self._write(refused, sync=False)
-        if shares > before:
-            self.mean_mid[t] += (mid - self.mean_mid[t]) * (shares - before) / shares
-        met = float(self.mean_mid[t])
-        cost = side_sign(self.plan.side) * shares * (price - met) if shares else 0.0
+        cost = side_sign(self.plan.side) * shares * (price - mid) if shares else 0.0
         self.own.book(t, shares, cost, report.done)
-        known = {"t": t, "time": self._time, "cost": cost, "mid": met}
+        known = {"t": t, "time": self._time, "cost": cost, "mid": mid}
         self._write({"kind": "fill", **report._asdict(), **known})
         if self.finished:
             self.finish()  # once more, with what is reported after the close
         return None
-
-    def _mid(self, price: float) -> float:
-        """The book's mid, else the last one that was sampled, else a price."""
-        at = max(self.t - 1, 0)
-        # A recording that is heard again after a restart shows books of before the child order.
-        book = self._shown(at) if self.now >= self.starts[at] else None
-        mids = [price, *self.seen.mid[: self.t], 0.5 * sum(book.touch) if book else math.nan]
-        return next((float(one) for one in reversed(mids) if math.isfinite(one)), math.nan)
 
     def _write(self, *records: Json, sync: bool = True) -> None:
         said = [one for one in records if one]
@@ -391,7 +389,7 @@ class Engine:
             "kind": "order", "id": plan.id, "symbol": plan.symbol, "side": plan.side,
             "shares": plan.order.total_shares, "intervals": len(self.starts), "close": self.close,
             "strategy": plan.strategy.name, "benchmark": plan.benchmark.name,
-            "fitted_on": plan.source,
+            "fitted_on": plan.source, "latency_seconds": plan.latency_seconds,
         }  # fmt: skip
         records = self.journal.records
         if records and records[0] != own:
@@ -444,8 +442,8 @@ class Engine:
         else:
             of = self.own if kind == "fill" else self.benchmark
             of.book(t, record["shares"], record["cost"], record.get("done", True))
-            if kind == "fill":
-                self.mean_mid[t] = record["mid"] or 0.0
+            if kind == "benchmark":
+                self.met_mid[t] = math.nan if record["mid"] is None else record["mid"]
 
 
 def _child_of(shares: float, limit: float | None, forced: float) -> Child:

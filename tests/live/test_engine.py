@@ -336,23 +336,23 @@ def test_what_is_filled_beyond_a_child_order_is_booked_and_ends_the_advice(
     assert again.of("end")[0]["filled_pct"] == pytest.approx(122.5)
 
 
-def test_a_reported_fill_costs_what_it_is_over_the_mid_of_its_time(
+def test_a_reported_fill_costs_the_same_whenever_it_is_reported(
     desk: Desk, events: list[Event]
 ) -> None:
-    """The second part over a mid that has risen by 0.1; a report of nothing new changes nothing."""
+    """Over the mid that the benchmark met, once it has; a report of nothing new changes nothing."""
     heard_until(desk, events, 1)
     name, first = desk.of("child")[0]["id"], desk.engine.book
     assert first
-    desk.engine.handle(FillReport(name, 40.0, 30.0, done=False))
     risen = first._replace(bid_price=first.bid_price + 0.1, ask_price=first.ask_price + 0.1)
     desk.engine.handle(risen)
-    desk.engine.handle(FillReport(name, 100.0, 30.0, done=False))
-    mid = 0.5 * sum(first.touch)
-    cost = 40.0 * (30.0 - mid) + 60.0 * (29.9 - mid)
-    assert desk.engine.own.cost[0] == pytest.approx(cost)
-    desk.engine.handle(first)
-    desk.engine.handle(FillReport(name, 100.0, 30.0, done=True))
-    assert desk.engine.own.cost[0] == pytest.approx(cost)
+    desk.engine.handle(FillReport(name, 40.0, 30.0, done=False))
+    assert desk.engine.own.cost[0] == pytest.approx(40.0 * (30.0 - desk.engine.seen.mid[0]))
+    heard_until(desk, events, 2)
+    mid = desk.of("benchmark")[0]["mid"]
+    for shares in (100.0, 100.0):
+        desk.engine.handle(FillReport(name, shares, 30.0, done=False))
+        assert desk.engine.own.cost[0] == pytest.approx(100.0 * (30.0 - mid))
+    assert desk.engine.own.cost_bps(1.0) == pytest.approx(1e4 * (30.0 - mid))
 
 
 def test_a_fill_where_no_book_is_known_leaves_a_cost_that_is_one(
