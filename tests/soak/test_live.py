@@ -25,6 +25,7 @@ from live.cases import CALM, Desk, parameters, plan_of
 from live.venue import Message, Venue, recorded
 
 from research_lib.config import Json
+from research_lib.errors import ValidationError
 from research_lib.live import Plan, events_of, replay_events, work
 from research_lib.monitoring import MONITOR, release_memory
 
@@ -192,7 +193,8 @@ def test_ten_minutes_at_a_hundred_times_real_speed(tmp_path: Path, soak_figures:
             await asyncio.wait([feed], timeout=5.0)
             memory.append(me.memory_info().rss / 1e6)
             lag.append(MONITOR.get_stats("live: lag").get("max", 0.0))
-        await feed
+        with pytest.raises(ValidationError, match="the feed ended"):  # long before the day's close
+            await feed
 
     started = time.monotonic()
     asyncio.run(watched())
