@@ -53,7 +53,7 @@ class BinanceFeed:
     Raises
     ------
     ValidationError
-        By `events`: a message of another symbol.
+        By `events`: the first message is of another symbol; a later one is damaged.
 
     Examples
     --------
@@ -123,7 +123,6 @@ class BinanceFeed:
                 self.counts[kind] += 1
                 self.book, event = None, Gap(self._now(), f"{kind}: {error}")
             if event is not None:
-                self.offsets.append(event.time - time.monotonic_ns())
                 yield event
 
     async def _event(self, envelope: Any) -> Event | None:
@@ -132,19 +131,23 @@ class BinanceFeed:
         kind, whose = message.get("e"), message.get("s", self.symbol)
         if self.symbol and whose != self.symbol:
             remedy = "correct the address, or stream_symbol in the section live"
-            raise WrongSymbolError(f"the stream is of {whose}, not of {self.symbol}; {remedy}")
+            fault = ValueError if self.counts["snapshots"] else WrongSymbolError
+            raise fault(f"the stream is of {whose}, not of {self.symbol}; {remedy}")
         if kind == "trade" and self.book is not None:
             try:
                 self.book.trade(message)
             except FAULTS:  # the book does not need it
                 self.counts["damaged"] += 1
-            trade = self.book.trades.pop() if self.book.trades else None
-            return trade and Trade(*trade)
+            if not self.book.trades:
+                return None
+            trade = Trade(*self.book.trades.pop())
+            self.offsets.append(trade.time - time.monotonic_ns())
+            return trade
         if kind != "depthUpdate":
             self.counts["others"] += 1
             return None
+        self.offsets.append(round(1e6 * message["E"]) - time.monotonic_ns())
         if self.book is None:
-            self.offsets.append(round(1e6 * message["E"]) - time.monotonic_ns())
             self.book = await self._snapshot(message.get("pu", message["U"] - 1))
         if message["u"] <= self.book.last_id or not self.book.continues(message):
             self.counts["duplicates"] += 1

@@ -26,7 +26,7 @@ from research_lib.monitoring import MONITOR, peak_memory_mb
 
 STATUS_SECONDS, PROGRESS_SECONDS = 60.0, 0.5
 REPORT_SECONDS = 60.0  # after the close, while child orders are open
-OF_THE_STATE = ("book", "benchmark")  # records that only the journal needs
+OF_THE_STATE = ("book", "benchmark", "met")  # records that only the journal needs
 
 
 def run_live(
@@ -88,8 +88,9 @@ def _feed(
     if speed != 1.0:
         raise ValidationError(f"a stream has its own pace; leave out the speed {speed:g}")
     settings = plan.settings
-    if not settings.snapshot_url:
-        raise ValidationError("live: snapshot_url must name where Binance gives the whole book")
+    if not settings.snapshot_url.startswith(("http://", "https://")):
+        what = "the address, http:// or https://, where Binance gives the whole book"
+        raise ValidationError(f"live: snapshot_url must be {what}, got {settings.snapshot_url!r}")
     waits = settings.silence_seconds, settings.max_wait_seconds
     symbol = settings.stream_symbol or plan.symbol
     feed = BinanceFeed(where, settings.snapshot_url, *waits, symbol)
@@ -187,8 +188,7 @@ async def _listen(engine: Engine, reports: TextIO) -> None:
     threading.Thread(target=read, daemon=True).start()
     while text := await lines.get():
         engine.handle(report_of(text))
-    why = "the reports have ended; open child orders count as filled"
-    engine.tell({"kind": "warning", "why": why, "time": engine.now})
+    engine.warn("the reports have ended; open child orders count as filled")
 
 
 def report_of(text: str | bytes) -> FillReport:

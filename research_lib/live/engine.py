@@ -139,7 +139,8 @@ class Engine:
         self.book: Book | None = None
         self.doubted: Event | None = None  # a step forward that no second event has confirmed
         self.sent = dict[int, int]()  # when child orders were told first
-        self.met_mid = np.full(n, math.nan)  # of the books that the benchmark's child orders met
+        # Of reported fills: the mid that the child order met, and their mean price.
+        self.met_mid, self.price = np.full(n, math.nan), np.full(n, math.nan)
         self.gap_reason, self.clock_fault, self.faults = "", "", dict[str, str]()
         self.trades, self.due = list[Trade](), deque[_Due]()
         self.sampled: BookSnapshots | None = None  # of the last start
@@ -204,8 +205,15 @@ class Engine:
         while self.due:
             self._fill()
         self.finished = True
+        self._write(self._end())
+
+    def _end(self) -> Json:
         waiting = [self._id(t) for t in self.own.open]
-        self._write({"kind": "end", **self.progress(), "open": waiting})
+        return {"kind": "end", **self.progress(), "open": waiting}
+
+    def warn(self, why: str) -> None:
+        """Say and keep what whoever watches should know."""
+        self._write({"kind": "warning", "why": why, "time": self._time}, sync=False)
 
     def progress(self) -> dict[str, Any]:
         """What is left, and the cost so far beside the benchmark's, bps of the first mid."""
@@ -319,8 +327,7 @@ class Engine:
         if not child.shares > 0:
             return {}
         self.own.open[t], self.sent[t] = child, sent
-        if settings.fills == "simulated":
-            self.due.append(_Due(t, sent + self.lag, self.own))
+        self.due.append(_Due(t, sent + self.lag, self.own))
         return self._record(t)
 
     def _record(self, t: int) -> dict[str, Any]:
@@ -341,23 +348,41 @@ class Engine:
         """Fill the first child order that is on its way in the book that it meets."""
         t, arrival, one = self.due.popleft()
         met = Ladder.shown(BookSnapshots([arrival], **_row(self._shown(t))), self.plan.side)
+        mid, known = float(met.mid[0]), {"t": t, "time": self.now}
+        if one is self.own and self.plan.settings.fills == "stdin":
+            self._meet(t, mid)
+            return self._write({"kind": "met", **known, "mid": mid}, sync=False)
         shares, cost = one.strategy.meet(one.open[t], self.seen.take([t]), met)
         one.book(t, shares, cost)
-        kind, mid = "benchmark" if one is self.benchmark else "fill", float(met.mid[0])
-        self.met_mid[t] = mid
+        kind = "benchmark" if one is self.benchmark else "fill"
         price = mid + side_sign(self.plan.side) * cost / shares if shares else math.nan
-        fill = {"id": self._id(t), "t": t, "time": self.now, "shares": shares, "price": price}
-        known = {"done": True, "cost": cost, "mid": mid}
-        self._write({"kind": kind, **fill, **known}, sync=one is self.own)
+        fill = {"id": self._id(t), **known, "shares": shares, "price": price}
+        return self._write(
+            {"kind": kind, **fill, "done": True, "cost": cost, "mid": mid}, sync=one is self.own
+        )
+
+    def _meet(self, t: int, mid: float) -> None:
+        """Keep the mid of the book that a child order met: reports before it cost over it, too."""
+        self.met_mid[t] = mid
+        if self.own.filled[t]:
+            self.own.cost[t] = self._cost(t, self.own.filled[t], self.price[t])
+
+    def _cost(self, t: int, shares: float, price: float) -> float:
+        """Of reported fills, currency over the mid that the child order met."""
+        return side_sign(self.plan.side) * shares * (price - self._mid(t, price)) if shares else 0.0
+
+    def _mid(self, t: int, price: float) -> float:
+        """That the child order met, else was decided at, else of the present book, else `price`."""
+        book = self._shown(t)
+        shown = 0.5 * sum(book.touch) if book else math.nan
+        mids = self.met_mid[t], self.seen.mid[t], shown
+        return next((float(one) for one in mids if math.isfinite(one)), price)
 
     def _report(self, report: FillReport) -> None:
         """Book what the gateway says is filled of a child order; what cannot be true is refused."""
         ids = {self._id(t): t for t in self.own.open}
         t, shares, price = ids.get(report.id, -1), report.shares, report.price
-        # The mid of the book that the benchmark met, which no delay of the report changes.
-        mids = [one for one in (self.met_mid[t], self.seen.mid[t], price) if math.isfinite(one)]
-        mid, band = float(mids[0]) if mids else math.nan, self.plan.settings.limits.price_band
-        why = ""
+        mid, band, why = self._mid(t, price), self.plan.settings.limits.price_band, ""
         if t < 0:
             why = "no child order with this id is open"
         elif not self.own.filled[t] <= shares < math.inf:
@@ -368,13 +393,12 @@ class Engine:
             self.counts["refused"] += 1
             refused = {"kind": "refused", "why": why, **report._asdict(), "time": self._time}
             return self._write(refused, sync=False)
-        cost = side_sign(self.plan.side) * shares * (price - mid) if shares else 0.0
+        self.price[t], cost = price, self._cost(t, shares, price)
         self.own.book(t, shares, cost, report.done)
-        known = {"t": t, "time": self._time, "cost": cost, "mid": mid}
-        self._write({"kind": "fill", **report._asdict(), **known})
-        if self.finished:
-            self.finish()  # once more, with what is reported after the close
-        return None
+        fill = {"kind": "fill", **report._asdict(), "t": t, "time": self._time}
+        # After the close the end is written once more.
+        end = self._end() if self.finished else {}
+        return self._write(fill | {"cost": cost, "mid": mid}, end)
 
     def _write(self, *records: Json, sync: bool = True) -> None:
         said = [one for one in records if one]
@@ -404,12 +428,15 @@ class Engine:
         if not records:
             return self._write(own)
         if self.finished:
-            return self.tell(next(one for one in reversed(records) if one["kind"] == "end"))
+            last = next(one for one in reversed(records) if one["kind"] in ("fill", "end"))
+            return self.tell(last) if last["kind"] == "end" else self._write(self._end())
         for t in self.own.open:
             self._write({**self._record(t), "repeated": True})
         due = [_Due(t, int(self.starts[t]) + self.lag, self.benchmark) for t in self.benchmark.open]
-        if plan.settings.fills == "simulated":
-            due += [_Due(t, self.sent[t] + self.lag, self.own) for t in self.own.open]
+        reported = np.flatnonzero(self.own.filled) if plan.settings.fills == "stdin" else ()
+        for t in {*self.own.open, *map(int, reported)}:
+            if math.isnan(self.met_mid[t]):
+                due.append(_Due(t, self.sent[t] + self.lag, self.own))
         self.due.extend(sorted(due, key=lambda one: one.arrival))
         return None
 
@@ -422,7 +449,7 @@ class Engine:
             self.faults[record["guard"]] = record["why"]
         elif kind == "resume":
             self.faults.pop(record["guard"], None)
-        if kind not in ("child", "book", "fill", "benchmark"):
+        if kind not in ("child", "book", "fill", "benchmark", "met"):
             return
         t = record["t"]
         if t != self.t and kind == "book":
@@ -431,7 +458,9 @@ class Engine:
             self.sent[t] = record["time"]
         if kind == "child":
             self.own.open[t] = _child_of(record["shares"], record["limit"], record["forced"])
-            self.unsent = False
+            self.unsent &= t + 1 != self.t
+        elif kind == "met":
+            self._meet(t, math.nan if record["mid"] is None else record["mid"])
         elif kind == "book":
             self.t, self.unsent = t + 1, t + 1 == len(self.starts) and bool(record["stopped"])
             if record["child"][0]:
@@ -442,8 +471,8 @@ class Engine:
         else:
             of = self.own if kind == "fill" else self.benchmark
             of.book(t, record["shares"], record["cost"], record.get("done", True))
-            if kind == "benchmark":
-                self.met_mid[t] = math.nan if record["mid"] is None else record["mid"]
+            if kind == "fill":
+                self.price[t] = math.nan if record["price"] is None else record["price"]
 
 
 def _child_of(shares: float, limit: float | None, forced: float) -> Child:

@@ -14,6 +14,7 @@ from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.evaluation import Order, Prior, Strategy, known_elsewhere, planned
 from research_lib.live.guards import Limits
 from research_lib.market import BookSnapshots, QualityPolicy, Session, assess, iter_books, preset
+from research_lib.market.sessions import EARLIEST, LATEST
 from research_lib.reporting import Project, RunConfig
 
 # Of a session that follows on another: its first book may be the one before.
@@ -232,7 +233,10 @@ def _day(text: str, session: Session) -> Any:
         if session.block:
             at = datetime.fromisoformat(str(text))
             at = at if at.tzinfo else at.replace(tzinfo=UTC)
-            day = session.days(np.array([10**9 * round(at.timestamp())]))[0]
+            ns = 10**9 * round(at.timestamp())
+            if not EARLIEST <= ns <= LATEST:
+                raise ValueError("out of the range of ns")
+            day = session.days(np.array([ns]))[0]
         else:
             day = date.fromisoformat(str(text))
     except ValueError as error:

@@ -45,8 +45,6 @@ async def replay_events(
     begin, end : int
     speed : float
         Above 0, times real time; infinite for as fast as possible.
-    pause, clock : callable
-        Sleep and the time, seconds.
 
     Examples
     --------

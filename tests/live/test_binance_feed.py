@@ -193,6 +193,23 @@ def test_one_wrong_time_moves_no_clock() -> None:
     assert max(clocks) < (START_MS + day) * 10**6
 
 
+def test_a_wrong_time_of_the_first_update_moves_no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(binance_feed, "_fetched", lambda url: json.dumps(SNAPSHOT))
+    feed, day = BinanceFeed("", "", 10.0, 60.0), 86_400_000
+
+    class Socket:
+        async def recv(self) -> str:
+            return json.dumps(updates(1)[1] | {"E": START_MS + 10_000 * day})
+
+    async def listen() -> Event:
+        return await anext(feed._heard(Socket()))
+
+    wrong = asyncio.run(listen())
+    assert isinstance(wrong, Book)
+    assert wrong.time == (START_MS + 10_000 * day) * 10**6
+    assert feed._now() < wrong.time - day * 10**6
+
+
 def test_damaged_trades_leave_the_book_as_it_is() -> None:
     trade = {"e": "trade", "E": START_MS, "s": "XY", "price": "10.0"}
     messages = [*updates(2), *50 * [trade], *updates(5)[3:]]
@@ -211,6 +228,11 @@ def test_a_stream_of_another_symbol_is_refused() -> None:
                 await events.aclose()
 
     assert isinstance(asyncio.run(first("XY")), Book)
+    feed = BinanceFeed("", "", 10.0, 60.0, "XY")
+    feed.counts["snapshots"] = 1  # later it is a damaged message
+    with pytest.raises(ValueError, match="the stream is of ZZ") as raised:
+        asyncio.run(feed._event(updates(1)[1] | {"s": "ZZ"}))
+    assert not isinstance(raised.value, ValidationError)
     with pytest.raises(
         ValidationError, match=r"the stream is of XY, not of BTCUSDT; .*stream_symbol"
     ):

@@ -94,6 +94,12 @@ def test_a_source_that_cannot_be_is_one_line(
     assert error.count("\n") == 1
 
 
+def test_the_address_of_the_book_is_one(tmp_path: Path) -> None:
+    plan = synthetic(snapshot_url="api/depth")
+    with pytest.raises(ValidationError, match="got 'api/depth'"):
+        run_live(plan, "ws:ws://127.0.0.1:1", output=str(tmp_path / "log"))
+
+
 def test_a_stream_has_its_own_pace(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="leave out the speed 2"):
         run_live(synthetic(), "ws:ws://127.0.0.1:1", speed=2.0, output=str(tmp_path / "log"))
@@ -132,7 +138,7 @@ def test_a_recording_must_have_a_book_in_the_session(days: int) -> None:
 
 
 @pytest.mark.parametrize("hours", [None, "1h"])
-@pytest.mark.parametrize("given", ["now", "NaT", "2024-01-05T15:00 o'clock", "2024-02-30"])
+@pytest.mark.parametrize("given", ["now", "NaT", "2024-01-05T15:00 o'clock", "9999-12-31T23:00"])
 def test_a_session_that_is_none_is_refused(given: str, hours: str | None) -> None:
     how = {
         "session_settings": {"block": hours} if hours else {},
@@ -310,6 +316,7 @@ def test_what_is_reported_after_the_close_is_in_the_end(ends: bool, tmp_path: Pa
     assert second["left"] == pytest.approx(4_000.0 - filled)
     assert len(second["open"]) == len(first["open"]) - 1
     assert bool(desk.of("warning")) == ends
+    assert all(one["time"] > 0 for one in desk.of("warning"))
     again = Desk(plan, tmp_path)
     again.journal.close()
     assert again.told == [second]
