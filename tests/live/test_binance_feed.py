@@ -111,36 +111,44 @@ def test_a_damaged_book_makes_the_connection_anew() -> None:
     assert sizes(found)[-1] == 5
 
 
-WRONG: list[Message] = [
-    {"s": "gap"},
-    {"E": float("inf")},
-    {"E": None},
-    {"E": "now"},
-    {"b": 100_000 * "["},
-]
+TIMES: dict[str, Message] = {
+    "infinite": {"E": float("inf")},
+    "none": {"E": None},
+    "text": {"E": "now"},
+}
+WRONG = {"symbol": {"s": "gap"}, "levels": {"b": 100_000 * "["}, **TIMES}
 
 
-@pytest.mark.parametrize("wrong", WRONG, ids=["symbol", "infinite", "none", "text", "levels"])
-@pytest.mark.parametrize("known", [True, False])
-def test_a_damaged_message_is_no_gap_whatever_it_says(wrong: Message, known: bool) -> None:
+def heard_from(feed: BinanceFeed, messages: list[Message]) -> list[Event]:
+    """An event of each message."""
+    said = iter(messages)
+
     class Socket:
-        said = iter([updates(2)[1], updates(2)[2] | wrong])
-
         async def recv(self) -> str:
-            return json.dumps(next(self.said))
+            return json.dumps(next(said))
 
     async def listen() -> list[Event]:
         events = feed._heard(Socket())
-        return [await anext(events) for _ in range(2 if known else 1)]
+        return [await anext(events) for _ in messages]
 
+    return asyncio.run(listen())
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_damaged_message_is_no_gap_whatever_it_says(wrong: str) -> None:
     feed = BinanceFeed("", "", 10.0, 60.0)
-    if known:
-        feed.book = binance_feed.DepthReplay(SNAPSHOT)
-    else:
-        next(Socket.said)
-    if known or "E" in wrong:
-        assert [type(one) for one in asyncio.run(listen())] == [Book, Gap][not known :]
-        assert (feed.counts["damaged"], feed.counts["gaps"]) == (1, 0)
+    feed.book = binance_feed.DepthReplay(SNAPSHOT)
+    found = heard_from(feed, [updates(2)[1], updates(2)[2] | WRONG[wrong]])
+    assert [type(one) for one in found] == [Book, Gap]
+    assert (feed.counts["damaged"], feed.counts["gaps"]) == (1, 0)
+
+
+@pytest.mark.parametrize("wrong", TIMES)
+def test_a_damaged_time_of_the_first_update_asks_for_no_book(wrong: str) -> None:
+    feed = BinanceFeed("", "", 10.0, 60.0)
+    found = heard_from(feed, [updates(2)[1] | TIMES[wrong]])
+    assert [type(one) for one in found] == [Gap]
+    assert (feed.counts["damaged"], feed.counts["snapshots"]) == (1, 0)
 
 
 async def unheard(n: int, max_wait_seconds: float = 60.0) -> list[Event]:
@@ -196,15 +204,7 @@ def test_one_wrong_time_moves_no_clock() -> None:
 def test_a_wrong_time_of_the_first_update_moves_no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(binance_feed, "_fetched", lambda url: json.dumps(SNAPSHOT))
     feed, day = BinanceFeed("", "", 10.0, 60.0), 86_400_000
-
-    class Socket:
-        async def recv(self) -> str:
-            return json.dumps(updates(1)[1] | {"E": START_MS + 10_000 * day})
-
-    async def listen() -> Event:
-        return await anext(feed._heard(Socket()))
-
-    wrong = asyncio.run(listen())
+    (wrong,) = heard_from(feed, [updates(1)[1] | {"E": START_MS + 10_000 * day}])
     assert isinstance(wrong, Book)
     assert wrong.time == (START_MS + 10_000 * day) * 10**6
     assert feed._now() < wrong.time - day * 10**6

@@ -339,7 +339,7 @@ def test_what_is_filled_beyond_a_child_order_is_booked_and_ends_the_advice(
 def test_a_reported_fill_costs_the_same_whenever_it_is_reported(
     desk: Desk, events: list[Event]
 ) -> None:
-    """Over the mid that the benchmark met, once it has; a report of nothing new changes nothing."""
+    """Over the mid that its child order met, as the benchmark's; nothing new changes nothing."""
     heard_until(desk, events, 1)
     name, first = desk.of("child")[0]["id"], desk.engine.book
     assert first
